@@ -1,0 +1,3 @@
+"""edge_wam: a World Action Model on the robot itself."""
+
+__version__ = "0.1.0"
