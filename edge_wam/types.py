@@ -101,7 +101,7 @@ class Tick(NamedTuple):
     """One slot of the control loop: its number, when it was due, how late it began and how many
     slots were skipped just before it."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # a slot has a number; nobody searches a Tick
     t_s: float
     late_s: float
     skipped: int
