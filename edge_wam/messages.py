@@ -90,8 +90,11 @@ class State(NamedTuple):
         return np.array([np.interp(t_s, self.t_s, self.position_rad[:, j]) for j in range(joints)])
 
     def sent_at(self, t_s: float) -> FloatArray:
-        """The last target (J,) sent at or before `t_s`; the oldest known if all are later."""
-        index = int(np.searchsorted(self.t_s, t_s, side="right")) - 1
+        """The last target (J,) sent before `t_s`; the oldest known if all are later.
+
+        A sample holds what was sent right after its t_s, so one taken at `t_s` itself does not count.
+        """
+        index = int(np.searchsorted(self.t_s, t_s, side="left")) - 1
         sent_rad: FloatArray = self.sent_rad[max(index, 0)].copy()
         return sent_rad
 

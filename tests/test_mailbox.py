@@ -196,7 +196,8 @@ def test_state_there_and_back_keeps_the_last_samples_in_order():
     assert (state.epoch, state.command, state.running) == (3, "拿起红色方块", True)
     np.testing.assert_allclose(state.position_at(10.5), 1.05)
     np.testing.assert_array_equal(state.sent_at(10.99), np.full(6, 10.0))
-    np.testing.assert_array_equal(state.sent_at(11.0), np.full(6, 11.0))
+    np.testing.assert_array_equal(state.sent_at(11.0), np.full(6, 10.0))
+    np.testing.assert_array_equal(state.sent_at(11.001), np.full(6, 11.0))
     np.testing.assert_array_equal(state.sent_at(-1.0), np.full(6, 5.0))
 
 

@@ -1,0 +1,90 @@
+"""The last word before the servos: finite, near the arm, in range, not too fast.
+
+Pure arithmetic that trusts nobody upstream. Three promises hold for every call with a finite last
+target, whatever is wished or measured, and are tested as such:
+
+1. the target is finite and never farther than one step (speed * period) from the last target sent;
+2. it never leaves the range, nor, where the arm was found outside of it, goes farther out;
+3. while the arm follows (the last target within the lead of the measured pose, that pose in
+   range), the target stays within the lead. A STS3215 has no watchdog: a goal that is near is what
+   leaves a still arm when the host dies.
+
+Speed is limited against the last target *sent*: against the measured pose, gravity's sag would pull
+the target down a little every tick. Lead is limited against the *measured* pose: against the sent
+one it would wind up against an obstacle. Speed comes last and so has priority over lead: one
+garbled reading of an encoder must not become a lunge.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from edge_wam.types import FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the arm may do. All arrays (J,), read-only; park_rad is None if there is no resting pose."""
+
+    joints: tuple[str, ...]
+    low_rad: FloatArray
+    high_rad: FloatArray
+    speed_rad_s: FloatArray
+    lead_rad: FloatArray
+    park_rad: FloatArray | None = None
+
+
+class Limited(NamedTuple):
+    """How many joints were limited in one call, by reason. not_finite counts the wish's and the
+    measured pose's bad numbers."""
+
+    not_finite: int
+    lead: int
+    range: int
+    speed: int
+
+    @property
+    def any(self) -> bool:
+        return sum(self) > 0
+
+
+def limit(
+    wish_rad: FloatArray | None,
+    sent_rad: FloatArray,
+    measured_rad: FloatArray,
+    limits: Limits,
+    period_s: float,
+) -> tuple[FloatArray, Limited]:
+    """The target to send, and what was limited. All poses (J,).
+
+    A wish that is None, or holds a single number that is not finite, means hold: not zero, for a
+    position servo zero is a move. A joint whose measured pose is not finite keeps its last target.
+    ValueError if the last target itself is not finite: then nothing is known and nothing may be sent.
+    """
+    if not np.isfinite(sent_rad).all():
+        raise ValueError(f"the last target sent is not finite: {sent_rad}")
+    wish_rad = sent_rad if wish_rad is None else wish_rad
+    bad = int(np.count_nonzero(~np.isfinite(wish_rad)))
+    if bad:
+        wish_rad = sent_rad
+    unseen = ~np.isfinite(measured_rad)
+    wish_rad = np.where(unseen, sent_rad, wish_rad)
+    measured_rad = np.where(unseen, sent_rad, measured_rad)
+
+    near = np.clip(wish_rad, measured_rad - limits.lead_rad, measured_rad + limits.lead_rad)
+    low_rad = np.minimum(limits.low_rad, sent_rad)  # found outside: it may come in, not go farther out
+    high_rad = np.maximum(limits.high_rad, sent_rad)
+    inside = np.clip(near, low_rad, high_rad)
+    step_rad = limits.speed_rad_s * period_s
+    target_rad = np.clip(inside, sent_rad - step_rad, sent_rad + step_rad)
+
+    counts = Limited(
+        bad + int(np.count_nonzero(unseen)),
+        int(np.count_nonzero(near != wish_rad)),
+        int(np.count_nonzero(inside != near)),
+        int(np.count_nonzero(target_rad != inside)),
+    )
+    return target_rad, counts

@@ -1,0 +1,59 @@
+"""calibration/<robot>/limits.toml -> the guard's Limits.
+
+[joint.shoulder_pan]
+low_rad = -1.9       # calibrated range the guard allows
+high_rad = 1.9
+speed_rad_s = 2.0    # fastest change of the target
+lead_rad = 0.3       # farthest that a target may be ahead of the measured pose
+park_rad = 0.0       # where to rest; in every joint or in none
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from edge_wam import tomlfile
+from edge_wam.act.guard import Limits
+from edge_wam.errors import CalibrationError, nearest
+from edge_wam.types import JOINTS, FloatArray
+
+_TURN_RAD = 2 * math.pi
+
+
+def load_limits(path: Path, joints: Sequence[str] = JOINTS) -> Limits:
+    """Read the limits of exactly `joints`. CalibrationError says which joint or number is wrong."""
+    top = tomlfile.read(path, CalibrationError, "limits of the arm")
+    table = top.table("joint")
+    top.done()
+    for name in table.names():
+        if name not in joints:
+            raise CalibrationError(
+                f"{path}: unknown joint '{name}'{nearest(name, joints)}; the robot has: {', '.join(joints)}"
+            )
+    rows, parks = [], []
+    for name in joints:
+        joint = table.table(name)
+        low_rad = joint.number("low_rad", low=-_TURN_RAD, high=_TURN_RAD)
+        high_rad = joint.number("high_rad", low=low_rad, high=_TURN_RAD)
+        speed_rad_s = joint.number("speed_rad_s", low=0.01, high=20.0)
+        lead_rad = joint.number("lead_rad", low=0.01, high=_TURN_RAD)
+        rows.append((low_rad, high_rad, speed_rad_s, lead_rad))
+        if "park_rad" in joint.names():
+            parks.append(joint.number("park_rad", low=low_rad, high=high_rad))
+        joint.done()
+    if parks and len(parks) != len(joints):
+        raise CalibrationError(
+            f"{path}: park_rad stands in {len(parks)} of {len(joints)} joints; all or none"
+        )
+    low, high, speed, lead = (_frozen(column) for column in zip(*rows, strict=True))
+    return Limits(tuple(joints), low, high, speed, lead, _frozen(parks) if parks else None)
+
+
+def _frozen(values: Sequence[float]) -> FloatArray:
+    array = np.array(values, np.float64)
+    array.setflags(write=False)
+    return array
