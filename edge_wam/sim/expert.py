@@ -14,7 +14,7 @@ import numpy as np
 from edge_wam.sim.world import World
 from edge_wam.types import JOINTS, FloatArray
 
-OPEN_RAD, CLOSED_RAD = 0.9, 0.05  # a 25 mm cube stops the jaws at about 0.3
+OPEN_RAD, CLOSED_RAD = 0.65, 0.05  # a 25 mm cube stops the jaws at about 0.3
 GRASP_Z_M, ABOVE_Z_M, LIFTED_Z_M = 0.018, 0.075, 0.115
 SHOULDER_X_M = 0.0388
 
@@ -132,7 +132,7 @@ class Expert:
                 if tip[2] < 0.045 and off_m > 0.02:  # low and beside it: up first, else the jaws plough
                     up, _ = self.inverse(np.array([tip[0], tip[1], ABOVE_Z_M]), yaw, np.asarray(now_rad))
                     go(up, OPEN_RAD, 0.35)
-                if not (off_m < 0.012 and tip[2] < ABOVE_Z_M + 0.01) or knots[-1][5] < 0.7:
+                if not (off_m < 0.012 and tip[2] < ABOVE_Z_M + 0.01) or knots[-1][5] < 0.55:
                     go(above, OPEN_RAD, 0.3)
                 go(grasp, OPEN_RAD, 0.45)
                 go(grasp, OPEN_RAD, 0.08)

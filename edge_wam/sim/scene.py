@@ -229,7 +229,7 @@ def _look_at(eye: FloatArray, target: FloatArray, up: FloatArray) -> tuple[float
 def _add_cameras(spec: Any) -> None:
     import mujoco
 
-    front_eye, front_target = np.array([0.64, 0.0, 0.50]), np.array([0.21, 0.0, 0.02])
+    front_eye, front_target = np.array([0.575, 0.0, 0.43]), np.array([0.205, 0.0, 0.02])
     wrist_eye, wrist_target = np.array([0.006, -0.070, -0.005]), np.array([0.006, 0.0, -0.105])
     quat = np.zeros(4)
     places = (

@@ -29,7 +29,7 @@ LIFT_M = 0.05  # a cube this far above where it lay counts as lifted
 # Folded over the base, gripper half closed: stays put when torque goes, and leaves the table in view.
 PARK_RAD = np.array([0.0, -1.70, 1.45, 0.50, 0.0, 0.15])
 # Above the table, gripper down and open: where every task begins.
-READY_RAD = np.array([0.0, -1.35, 0.85, 1.45, 0.0, 0.9])
+READY_RAD = np.array([0.0, -1.35, 0.85, 1.45, 0.0, 0.65])
 
 
 class Scene(NamedTuple):
@@ -225,11 +225,11 @@ class World:
 
 
 def random_cubes(rng: np.random.Generator, count: int) -> FloatArray:
-    """count poses (x, y, yaw), 15-26 cm from the shoulder's axis, +-40 degrees, at least 6 cm apart."""
+    """count poses (x, y, yaw), 15-25 cm from the shoulder's axis, +-38 degrees, at least 6 cm apart."""
     axis_x_m, apart_m = 0.0388, 0.06
     while True:
-        radius = rng.uniform(0.15, 0.26, count)
-        angle = rng.uniform(-1, 1, count) * np.radians(40)
+        radius = rng.uniform(0.15, 0.25, count)
+        angle = rng.uniform(-1, 1, count) * np.radians(38)
         poses: FloatArray = np.stack(
             [axis_x_m + radius * np.cos(angle), radius * np.sin(angle), rng.uniform(-1, 1, count) * np.pi / 4],
             axis=1,
