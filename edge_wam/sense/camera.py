@@ -7,6 +7,7 @@ stops is not an exception in the control loop but an age: the newest frame simpl
 
 from __future__ import annotations
 
+import atexit
 import json
 import math
 import threading
@@ -176,9 +177,12 @@ class CameraThread:
         self._stopping.clear()
         self._thread = threading.Thread(target=self._run, name=f"camera {self.name}", daemon=True)
         self._thread.start()
+        # A thread that comes back from the SDK while the interpreter is being taken down aborts the process.
+        atexit.register(self.stop)
 
     def stop(self) -> None:
         """End the thread and let go of the camera. Harmless when done twice."""
+        atexit.unregister(self.stop)
         self._stopping.set()
         if self._thread is not None:
             self._thread.join()

@@ -27,6 +27,7 @@ from edge_wam.types import Frame, ImageArray
 
 # Any below stands for pyrealsense2's objects: the package ships no types that say what may be absent.
 
+_PLAYED_S = 0.05  # how often to ask whether a recording is over: the SDK does not wake a waiting reader
 _STILL_S = 2.0  # a sensor's noise changes the picture every time; two seconds without is not a picture
 
 
@@ -136,7 +137,7 @@ class RealSenseCamera:
                 device = self._context.load_device(str(self.source.path))
             except RuntimeError as error:
                 raise CameraError(
-                    f"camera '{self.name}': {self.source.path} is no recording of librealsense ({_line(error)})"
+                    f"camera '{self.name}': {self.source.path} is no recording ({_line(error)})"
                 ) from error
             self._check_profiles(rs, device)
             config.enable_device_from_file(str(self.source.path), repeat_playback=False)
@@ -196,8 +197,18 @@ class RealSenseCamera:
         repeated = 0
         while True:
             left_s = max(0.0, deadline_s - time.monotonic())
-            arrived, frames = self._pipeline.try_wait_for_frames(math.ceil(left_s * 1e3))
+            over = (
+                self._playback is not None
+                and self._playback.current_status() == self._rs.playback_status.stopped
+            )
+            wait_s = left_s if self._playback is None else min(left_s, _PLAYED_S)
+            arrived, frames = self._pipeline.try_wait_for_frames(math.ceil(wait_s * 1e3))
             if not arrived:
+                if over:
+                    end = f"the recording is over after {self._count} frames"
+                    raise CameraError(f"camera '{self.name}' ({self._what}): {end}")
+                if wait_s < left_s:
+                    continue
                 raise self._stale(timeout_s, repeated)
             colour = frames.get_color_frame()
             if colour and self._is_new(colour):
@@ -260,15 +271,13 @@ class RealSenseCamera:
         half_s = (colour.get_frame_metadata(readout) - colour.get_frame_metadata(middle)) / 1e6
         return half_s if 0.0 <= half_s <= 1.0 / self.spec.fps else 0.0  # a wrap between the two, or nonsense
 
-    def _stale(self, timeout_s: float, repeated: int) -> CameraError:
+    def _stale(self, timeout_s: float, repeated: int) -> CameraStale:
         age_s, asked = self.age_s(), f"waited {timeout_s:.2f} s"
         who = f"camera '{self.name}' ({self._what})"
-        if self._playback is not None and self._playback.current_status() == self._rs.playback_status.stopped:
-            return CameraError(f"{who}: the recording is over after {self._count} frames")
         if repeated:
             return CameraStale(
-                f"{who} is frozen: the same frame came {repeated} times more, {age_s:.2f} s old ({asked}); "
-                f"try: plug the camera in again",
+                f"{who} is frozen: the same frame came again ({repeated} times), {age_s:.2f} s old "
+                f"({asked}); try: plug the camera in again",
                 age_s,
             )
         found = "no frame since the start" if self._count == 0 else "no frame after the last one"

@@ -15,6 +15,7 @@ So the event's list is kept. (Without: "No device connected", after 15 s.)
 
 from __future__ import annotations
 
+import atexit
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -194,9 +195,11 @@ class FrameFeeder:
         self._stopping.clear()
         self._thread = threading.Thread(target=self._run, name="frame feeder", daemon=True)
         self._thread.start()
+        atexit.register(self.stop)  # as in CameraThread
 
     def stop(self) -> None:
         """End the thread. Harmless when done twice."""
+        atexit.unregister(self.stop)
         self._stopping.set()
         if self._thread is not None:
             self._thread.join()
