@@ -1,0 +1,333 @@
+"""One half-duplex servo bus: ask, wait no longer than a deadline, count what was lost.
+
+Two kinds of traffic. In the loop, `read_block` and `write_goals` never raise over a lost reply: a
+joint that did not answer keeps its last value, is marked not fresh and is counted; the next tick is
+the retry. Outside the loop, `read` and `write` (start-up, configuration) try a few times, check what
+they wrote by reading it back, and raise a BusError that says which servo and which register.
+
+The port is a pyserial port or anything shaped like one (`Port`), e.g. the simulated robot's.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_wam.act import feetech
+from edge_wam.act.feetech import Packet, PacketReader, Register
+from edge_wam.errors import BusError
+
+# 6 servos' block is 1.4 ms on the wire at 1 Mbit/s, 4.4 ms with the factory's return delay, and a USB
+# adapter adds up to a millisecond a turn; a reply later than this is no use to a 20 ms tick.
+DEADLINE_S = 0.008
+BITS_PER_BYTE = 10  # 8N1
+ATTEMPTS = 3  # outside the loop only
+NOISE_ALLOWANCE_BYTES = 512  # beyond what was asked for; then the bus is babbling and we stop reading
+
+IntArray = NDArray[np.int64]
+
+
+class Port(Protocol):
+    """What the bus needs of a serial port: a subset of pyserial's Serial."""
+
+    timeout: float | None
+
+    @property
+    def in_waiting(self) -> int: ...
+    def write(self, data: bytes, /) -> int | None: ...
+    def read(self, size: int = 1, /) -> bytes:
+        """Up to `size` bytes; fewer only once `timeout` seconds have passed."""
+        ...
+
+    def reset_input_buffer(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class Now(Protocol):
+    """Any clock that tells the time."""
+
+    def now_s(self) -> float: ...
+
+
+class _Monotonic:
+    def now_s(self) -> float:
+        return time.monotonic()
+
+
+class BusCounts(NamedTuple):
+    """What happened on the bus since it was opened. Tuples hold one number a servo, in bus order.
+
+    sent: instructions; answered: valid replies in time; missing: no valid reply by the deadline;
+    late: valid replies that came after it (each was counted missing before); garbled: frames whose
+    checksum failed; noise_bytes: bytes that belonged to no valid frame.
+    """
+
+    sent: int
+    answered: tuple[int, ...]
+    missing: tuple[int, ...]
+    late: tuple[int, ...]
+    garbled: int
+    noise_bytes: int
+
+
+class Block(NamedTuple):
+    """The servos' own view at `t_s`, in register units. All arrays (J,), in bus order.
+
+    position counts, speed counts/s, load 0.1 %, voltage 0.1 V, temperature degC, current 6.5 mA;
+    error is the reply's error byte or'ed with the status register; fresh says who answered now
+    (the others show what they said last, zeros if they never did).
+    """
+
+    t_s: float
+    position: IntArray
+    speed: IntArray
+    load: IntArray
+    voltage: IntArray
+    temperature: IntArray
+    current: IntArray
+    error: NDArray[np.uint8]
+    moving: NDArray[np.bool_]
+    fresh: NDArray[np.bool_]
+
+
+def open_port(path: str, baud_bps: int = 1_000_000) -> Port:
+    """The serial port at `path`, for us alone. BusError names it and lists the ports that do exist."""
+    import serial
+
+    try:
+        port: Port = serial.Serial(
+            path, baud_bps, timeout=DEADLINE_S, write_timeout=DEADLINE_S, exclusive=True
+        )
+    except (OSError, ValueError) as error:
+        there = existing_ports()
+        raise BusError(
+            f"servo port {path} cannot be opened ({_reason(error)}); ports on this machine: "
+            f"{', '.join(there) or 'none'}; try: plug in the adapter and its power, or set robot.port"
+        ) from error
+    return port
+
+
+def existing_ports() -> list[str]:
+    """The serial ports that exist, adapters by name first."""
+    import glob
+
+    from serial.tools import list_ports
+
+    return sorted(glob.glob("/dev/serial/by-id/*")) + sorted(port.device for port in list_ports.comports())
+
+
+def _reason(error: BaseException) -> str:
+    """The operating system's few words, not pyserial's sentence around them."""
+    import errno
+    import os
+
+    number = getattr(error, "errno", None)
+    if number in (errno.EAGAIN, errno.EBUSY):
+        return "another program is using it"
+    if number == errno.EACCES:
+        return "permission denied: add yourself to the group dialout"
+    return os.strerror(number).lower() if number else str(error).splitlines()[0]
+
+
+class FeetechBus:
+    """The servos `ids` on one port, in this order wherever an array has a J."""
+
+    def __init__(
+        self, port: Port, ids: Sequence[int], clock: Now | None = None, deadline_s: float = DEADLINE_S
+    ) -> None:
+        self._port = port
+        self._ids = tuple(ids)
+        self._index = {servo_id: index for index, servo_id in enumerate(self._ids)}
+        self._clock: Now = clock or _Monotonic()
+        self._deadline_s = deadline_s
+        port.timeout = deadline_s
+        self.name = str(getattr(port, "port", None) or "the servo bus")
+        count = len(self._ids)
+        self._block_request = feetech.sync_read(feetech.BLOCK_ADDRESS, feetech.BLOCK_BYTES, self._ids)
+        # How long the exchange is on the wire; a pyserial port knows its baud rate.
+        baud_bps = int(getattr(port, "baudrate", None) or 1_000_000)
+        wire_bytes = len(self._block_request) + count * (feetech.STATUS_BYTES + feetech.BLOCK_BYTES)
+        self._block_wire_s = wire_bytes * BITS_PER_BYTE / baud_bps
+        self._last = [feetech.Present(0, 0, 0, 0, 0, 0, 0, 0)] * count
+        self._error = [0] * count
+        self._sent = 0
+        self._answered = [0] * count
+        self._missing = [0] * count
+        self._late = [0] * count
+        self._garbled = 0
+        self._noise_bytes = 0
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """The servos' ids, in bus order."""
+        return self._ids
+
+    @property
+    def counts(self) -> BusCounts:
+        """What was sent, answered and lost so far."""
+        return BusCounts(
+            self._sent,
+            tuple(self._answered),
+            tuple(self._missing),
+            tuple(self._late),
+            self._garbled,
+            self._noise_bytes,
+        )
+
+    def close(self) -> None:
+        """Give the port back."""
+        self._port.close()
+
+    # --- in the loop: one packet each, nothing raised over a lost reply -------------------------
+
+    def read_block(self) -> Block:
+        """Everything a tick wants to know of every servo, by one SYNC READ."""
+        asked_s = self._clock.now_s()
+        replies = self._ask(self._block_request, self._ids, feetech.BLOCK_BYTES)
+        took_s = self._clock.now_s() - asked_s
+        for servo_id, reply in replies.items():
+            index = self._index[servo_id]
+            block = feetech.present(reply.parameters)
+            self._last[index] = block
+            self._error[index] = reply.code | block.status
+        values = np.array(self._last, dtype=np.int64)  # (J, 8), columns as in Present
+        return Block(
+            # When the servos looked, not when we read: the middle of the exchange, and no later for
+            # having waited on one that stayed silent.
+            asked_s + min(took_s, self._block_wire_s) / 2,
+            values[:, 0],
+            values[:, 1],
+            values[:, 2],
+            values[:, 3],
+            values[:, 4],
+            values[:, 7],
+            np.array(self._error, dtype=np.uint8),
+            values[:, 6] != 0,
+            np.array([servo_id in replies for servo_id in self._ids]),
+        )
+
+    def write_goals(self, counts: Sequence[int] | IntArray) -> None:
+        """Goal positions (J,) in counts, by one SYNC WRITE; never acknowledged."""
+        self.write_all(feetech.GOAL_POSITION, [int(count) for count in counts])
+
+    def write_all(self, register: Register, values: Sequence[int]) -> None:
+        """One register of every servo, by one SYNC WRITE; never acknowledged."""
+        items = [
+            (servo_id, feetech.pack(register, value))
+            for servo_id, value in zip(self._ids, values, strict=True)
+        ]
+        self._send(feetech.sync_write(register.address, items))
+
+    # --- outside the loop: checked, a few attempts, then a BusError -----------------------------
+
+    def ping(self, servo_id: int) -> int | None:
+        """The servo's error byte (0 is healthy), or None if nobody answers."""
+        for _ in range(ATTEMPTS):
+            reply = self._ask(feetech.ping(servo_id), (servo_id,), 0).get(servo_id)
+            if reply is not None:
+                return reply.code
+        return None
+
+    def read(self, servo_id: int, register: Register) -> int:
+        """One register's value in its unit. BusError when the servo does not answer."""
+        request = feetech.read(servo_id, register.address, register.size)
+        for _ in range(ATTEMPTS):
+            reply = self._ask(request, (servo_id,), register.size).get(servo_id)
+            if reply is not None:
+                return feetech.unpack(register, reply.parameters)
+        raise self._silent(servo_id, f"a read of {register.name}")
+
+    def write(self, servo_id: int, register: Register, value: int) -> None:
+        """Write one register and read it back. BusError when it is not there afterwards.
+
+        An acknowledgement is not waited for: a servo with response level 0 never sends one, and what
+        was read back says more.
+        """
+        request = feetech.write(servo_id, register.address, feetech.pack(register, value))
+        found = None
+        for _ in range(ATTEMPTS):
+            self._ask(request, (servo_id,), 0, optional=True)
+            found = self.read(servo_id, register)
+            if found == value:
+                return
+        raise BusError(
+            f"servo {servo_id} on {self.name} does not keep {register.name}: wrote {value}, read back {found}"
+            + ("; is its EEPROM locked (lock = 1)?" if register.eeprom else "")
+        )
+
+    def _silent(self, servo_id: int, what: str) -> BusError:
+        return BusError(
+            f"no reply from servo {servo_id} to {what} in {self._deadline_s * 1e3:.0f} ms "
+            f"({ATTEMPTS} attempts) on {self.name}; is it powered and plugged in?"
+        )
+
+    # --- the wire -------------------------------------------------------------------------------
+
+    def _send(self, request: bytes) -> None:
+        try:
+            if self._port.in_waiting:
+                self._clear_leftovers()
+            self._port.write(request)
+        except OSError as error:
+            raise BusError(f"{self.name} failed while sending ({_reason(error)}); unplugged?") from error
+        self._sent += 1
+
+    def _clear_leftovers(self) -> None:
+        """What is still in the buffer came after its deadline: count it, do not take it for an answer."""
+        reader = PacketReader()
+        for packet in reader.feed(self._port.read(self._port.in_waiting)) + reader.finish():
+            if packet.servo_id in self._index:
+                self._late[self._index[packet.servo_id]] += 1
+        self._count_garbage(reader)
+
+    def _ask(
+        self, request: bytes, ids: tuple[int, ...], length: int, *, optional: bool = False
+    ) -> dict[int, Packet]:
+        """Send, and collect one reply with `length` data bytes from each of `ids` until the deadline."""
+        self._send(request)
+        reader = PacketReader(longest_parameters=length)
+        replies: dict[int, Packet] = {}
+        reply_bytes = feetech.STATUS_BYTES + length
+        most_bytes = len(ids) * reply_bytes + NOISE_ALLOWANCE_BYTES
+        started_s, got_bytes, lacking = self._clock.now_s(), 0, len(ids)
+        try:
+            while lacking and got_bytes < most_bytes:
+                wanted_bytes = max(1, lacking * reply_bytes - reader.waiting)
+                data = self._port.read(wanted_bytes)
+                got_bytes += len(data)
+                packets = reader.feed(data)
+                over = len(data) < wanted_bytes  # the port has waited its whole timeout
+                if over:
+                    packets += reader.finish()
+                for packet in packets:
+                    if packet.servo_id in ids and len(packet.parameters) == length:
+                        replies[packet.servo_id] = packet
+                lacking = len(ids) - len(replies)
+                if over or not lacking:
+                    break
+                # Noise took the place of a reply: only what is left of the deadline may go on it.
+                left_s = self._deadline_s - (self._clock.now_s() - started_s)
+                if left_s <= 0:
+                    break
+                self._port.timeout = left_s
+        except OSError as error:
+            raise BusError(f"{self.name} failed while reading ({_reason(error)}); unplugged?") from error
+        finally:
+            if self._port.timeout != self._deadline_s:  # pyserial reconfigures the port on every assignment
+                self._port.timeout = self._deadline_s
+        self._count_garbage(reader)
+        for servo_id in ids:
+            if (index := self._index.get(servo_id)) is not None:
+                if servo_id in replies:
+                    self._answered[index] += 1
+                elif not optional:
+                    self._missing[index] += 1
+        return replies
+
+    def _count_garbage(self, reader: PacketReader) -> None:
+        self._garbled += reader.broken
+        self._noise_bytes += reader.garbage_bytes

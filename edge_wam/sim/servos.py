@@ -1,0 +1,238 @@
+"""The simulated servo bus: STS3215 servos, register for register, on a plant that moves.
+
+Nothing of ours is replaced by this: it answers bytes with bytes, and clients nobody here wrote talk to
+it. What is modelled: the whole memory table (act/feetech.py); EEPROM lock and power cycles; the return
+delay and the response level; homing offset and single-turn wrap; position, speed and step mode; speed,
+acceleration, torque limits (handed to the plant, which runs the profile); supply sag, winding heat,
+load and current; the alarms that follow from them and what they do to the torque.
+
+What is not: the PID gains and dead zones (the plant has its own), PWM mode (such a servo goes limp),
+damping (2 in torque enable acts as off), reversed phase bits.
+
+Where sources disagree about the firmware, the version that catches more mistakes of ours is chosen:
+  - EEPROM writes while LOCK is 1 are dropped (Feetech's table: they work, but only until power-off);
+  - a goal written to a limp servo switches its torque on (measured on an STS3215 by feetech-cli's authors).
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_wam.act import feetech
+from edge_wam.act.arm import Calibration
+from edge_wam.act.feetech import Instruction, Packet, PacketReader
+from edge_wam.sim.servo import RETURN_DELAY_UNIT_S, Servo
+from edge_wam.types import FloatArray
+
+SUPPLY_V = 12.0
+SUPPLY_OHM = 0.25  # brick, cable and the daisy chain's thin wires
+PROTECT_EVERY_S = 0.01  # heat and alarms move slowly
+
+
+class Plant(Protocol):
+    """What the servos move. Arrays (J,), calibrated radians; sim/world.py's World is one.
+
+    time_s, position_rad, velocity_rad_s and load (signed fraction of the stall torque) are read after
+    each physics step; goal_rad, torque_on, speed_limit_rad_s, accel_limit_rad_s2 (inf: none) and
+    torque_limit (0..1) are written in place. joint_low_rad and joint_high_rad are the mechanical stops.
+    """
+
+    goal_rad: FloatArray
+    torque_on: NDArray[np.bool_]
+    speed_limit_rad_s: FloatArray
+    accel_limit_rad_s2: FloatArray
+    torque_limit: FloatArray
+    joint_low_rad: FloatArray
+    joint_high_rad: FloatArray
+
+    @property
+    def time_s(self) -> float: ...
+    @property
+    def position_rad(self) -> FloatArray: ...
+    @property
+    def velocity_rad_s(self) -> FloatArray: ...
+    @property
+    def load(self) -> FloatArray: ...
+    def step(self, count: int = 1) -> None: ...
+
+
+class Reply(NamedTuple):
+    """A status packet and how long its servo waits before sending it."""
+
+    servo_id: int
+    after_s: float
+    data: bytes
+
+
+class ServoChain:
+    """The servos of one arm on one wire. `replies` may be called from another thread than `update`.
+
+    The plant's thread calls `update()` after each physics step. The measured values are copied there;
+    registers are brought up to date only when somebody asks.
+    """
+
+    def __init__(self, plant: Plant, calibration: Calibration, *, supply_v: float = SUPPLY_V) -> None:
+        self.supply_v = supply_v
+        self.servos = tuple(Servo(plant, index, calibration) for index in range(len(calibration.joints)))
+        self._plant = plant
+        self._lock = threading.RLock()
+        self._reader = PacketReader()
+        self._time_s = plant.time_s
+        self._protected_s = plant.time_s
+        self._measure()
+        self.power_cycle()
+
+    # --- the plant's side -----------------------------------------------------------------------
+
+    def update(self) -> None:
+        """Take over what the plant measures now. Call after each physics step.
+
+        Time running backwards is a world that was reset: the servos have been without power too.
+        """
+        with self._lock:
+            now_s = self._plant.time_s
+            self._measure()
+            if now_s < self._time_s:
+                self._time_s = self._protected_s = now_s
+                self.power_cycle()
+                return
+            dt_s, self._time_s = now_s - self._time_s, now_s
+            for servo in self.servos:
+                if servo.turning:
+                    servo.turn(dt_s)
+            if now_s - self._protected_s >= PROTECT_EVERY_S:
+                self._protect(now_s - self._protected_s)
+                self._protected_s = now_s
+
+    def power_cycle(self) -> None:
+        """Off and on: EEPROM stays, RAM does not; torque off, every servo still where it is."""
+        with self._lock:
+            for servo, position_rad in zip(self.servos, self._position_rad.tolist(), strict=True):
+                servo.power_on(position_rad)
+            self._stale = True
+
+    def _measure(self) -> None:
+        """Copy the plant's state, so that an answer never mixes two steps."""
+        self._position_rad = self._plant.position_rad.copy()
+        self._velocity_rad_s = self._plant.velocity_rad_s.copy()
+        self._load = self._plant.load.copy()
+        self._stale = True
+
+    def _protect(self, dt_s: float) -> None:
+        supply_v = self.supply_v - SUPPLY_OHM * sum(servo.current_a for servo in self.servos)
+        for servo, load in zip(self.servos, self._load.tolist(), strict=True):
+            servo.protect(dt_s, load, supply_v)
+
+    def _refresh(self) -> None:
+        """Bring the present-value registers up to the plant's last step."""
+        if self._stale:
+            self._stale = False
+            rows = zip(
+                self.servos,
+                self._position_rad.tolist(),
+                self._velocity_rad_s.tolist(),
+                self._load.tolist(),
+                strict=True,
+            )
+            for servo, position_rad, velocity_rad_s, load in rows:
+                servo.refresh(position_rad, velocity_rad_s, load, self._time_s)
+
+    # --- the wire's side ------------------------------------------------------------------------
+
+    def handle(self, data: bytes) -> bytes:
+        """Bytes in, bytes out, time left aside."""
+        return b"".join(reply.data for reply in self.replies(data))
+
+    def replies(self, data: bytes, baud_bps: int | None = None) -> list[Reply]:
+        """What the servos answer to `data` (any piece of a stream), in order.
+
+        baud_bps is the line's speed: a servo set to another one hears nothing. None: all hear.
+        """
+        with self._lock:
+            return [reply for packet in self._reader.feed(data) for reply in self._answer(packet, baud_bps)]
+
+    def idle(self) -> list[Reply]:
+        """The wire has gone quiet: a packet that has begun will not come to its end."""
+        with self._lock:
+            return [reply for packet in self._reader.finish() for reply in self._answer(packet, None)]
+
+    def _answer(self, packet: Packet, baud_bps: int | None) -> list[Reply]:
+        if self._plant.time_s < self._time_s:  # reset, and asked before the first step
+            self.update()
+        hearing = {
+            servo.get(feetech.ID): servo
+            for servo in self.servos
+            if baud_bps is None or feetech.BAUDS_BPS[servo.get(feetech.BAUD)] == baud_bps
+        }
+        self._refresh()
+        if packet.code == Instruction.SYNC_READ:
+            return self._sync_read(packet, hearing)
+        if packet.code == Instruction.SYNC_WRITE:
+            self._sync_write(packet, hearing)
+            return []
+        if packet.servo_id == feetech.BROADCAST_ID:
+            # Everybody obeys, nobody answers; PING alone is answered by all, in turn.
+            answers = [self._one(servo, packet) for _, servo in sorted(hearing.items())]
+            alone = packet.code == Instruction.PING
+            return [reply for reply in answers if reply is not None and alone]
+        addressed = hearing.get(packet.servo_id)
+        answer = None if addressed is None else self._one(addressed, packet)
+        return [] if answer is None else [answer]
+
+    def _sync_read(self, packet: Packet, hearing: dict[int, Servo]) -> list[Reply]:
+        parameters = packet.parameters
+        if packet.servo_id != feetech.BROADCAST_ID or len(parameters) < 3:
+            return []
+        wanted = Packet(0, Instruction.READ, parameters[:2])
+        answers = [self._one(hearing[servo_id], wanted) for servo_id in parameters[2:] if servo_id in hearing]
+        return [reply for reply in answers if reply is not None]
+
+    def _sync_write(self, packet: Packet, hearing: dict[int, Servo]) -> None:
+        parameters = packet.parameters
+        if packet.servo_id != feetech.BROADCAST_ID or len(parameters) < 2:
+            return
+        address, length = parameters[0], parameters[1]
+        if (len(parameters) - 2) % (length + 1):
+            return  # its pieces do not fit: no servo can tell which is its own
+        for start in range(2, len(parameters), length + 1):
+            if (servo := hearing.get(parameters[start])) is not None:
+                servo.write(address, parameters[start + 1 : start + 1 + length], self._time_s)
+
+    def _one(self, servo: Servo, packet: Packet) -> Reply | None:
+        """Let one servo carry out one instruction; its answer, if this one is answered."""
+        parameters = packet.parameters
+        servo_id, data = servo.get(feetech.ID), b""
+        after_s = servo.get(feetech.RETURN_DELAY) * RETURN_DELAY_UNIT_S
+        answered = packet.servo_id != feetech.BROADCAST_ID and servo.get(feetech.RESPONSE_LEVEL) > 0
+        match packet.code:
+            case Instruction.PING:
+                answered = True
+            case Instruction.READ if len(parameters) == 2 and parameters[1] <= feetech.LONGEST_PARAMETERS:
+                answered = packet.servo_id != feetech.BROADCAST_ID
+                data = servo.read(parameters[0], parameters[1])
+            case Instruction.WRITE if len(parameters) >= 2:
+                servo.write(parameters[0], parameters[1:], self._time_s)
+            case Instruction.REG_WRITE if len(parameters) >= 2:
+                servo.keep(parameters[0], parameters[1:])
+            case Instruction.ACTION:
+                servo.action(self._time_s)
+            case Instruction.FACTORY_RESET:
+                servo.factory_reset()
+            case Instruction.CLEAR_TURNS:
+                pass  # single-turn: there are none to forget
+            case Instruction.CALIBRATE if len(parameters) in (0, 2):
+                servo.recentre(int.from_bytes(parameters, "little") if parameters else 2048)
+            case Instruction.REBOOT:
+                servo.power_on()
+                answered = False
+            case _:
+                return None
+        # A write may have changed what the present-value registers say (offset, torque, goal).
+        self._stale = self._stale or packet.code not in (Instruction.PING, Instruction.READ)
+        if not answered:
+            return None
+        return Reply(servo_id, after_s, feetech.status(servo_id, servo.get(feetech.STATUS), data))
