@@ -223,7 +223,7 @@ class Robot:
 
 def test_no_frame_of_another_process_is_ever_torn(prefix):
     """A writer that never pauses, a reader that never pauses: each frame is of one colour, and its own."""
-    count = 2000
+    count = 1000
     with Robot(prefix, count, 0.0):
         inlet = FrameInlet(prefix, SPECS, timeout_s=10.0)
         seen = {"front": 0, "wrist": 0}
