@@ -159,10 +159,23 @@ class Mailbox:
         Should the writer overtake the copy again and again, the newest record read before is
         returned: its t_s tells its age.
         """
+        self._refresh()
+        return self._copy()
+
+    def take(self) -> Letter | None:
+        """Like get, but None unless it is newer than what was last taken."""
+        self._refresh()
+        if self._last_sequence == self._taken:
+            return None
+        self._taken = self._last_sequence
+        return self._copy()
+
+    def _refresh(self) -> None:
+        """Read the newest record into _last, if it is not there already."""
         for _ in range(_ATTEMPTS):
             sequence = int(self._head[0])
             if sequence == self._last_sequence:
-                break
+                return
             at = self._slot_at(sequence % SLOTS)
             raw = bytearray(self._memory[at : at + _PAYLOAD_AT + self.dtype.itemsize])
             payload = memoryview(raw)[_PAYLOAD_AT:]
@@ -171,18 +184,10 @@ class Mailbox:
             if found == sequence and crc == zlib.crc32(payload, zlib.crc32(raw[: _STAMP.size])):
                 self._last = Letter(np.frombuffer(payload, self.dtype, count=1)[0], t_s)
                 self._last_sequence = sequence
-                break
-        if self._last is None:
-            return None
-        return Letter(self._last.record.copy(), self._last.t_s)
+                return
 
-    def take(self) -> Letter | None:
-        """Like get, but None unless it is newer than what was last taken."""
-        letter = self.get()
-        if letter is None or self._last_sequence == self._taken:
-            return None
-        self._taken = self._last_sequence
-        return letter
+    def _copy(self) -> Letter | None:
+        return None if self._last is None else Letter(self._last.record.copy(), self._last.t_s)
 
     def close(self) -> None:
         """Detach. Harmless when done twice."""

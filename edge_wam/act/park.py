@@ -23,6 +23,7 @@ class Path:
         slowest = np.abs(self._change_rad) / (_SPEED_FRACTION * limits.speed_rad_s)
         self._start_s = start_s
         self.duration_s = _PEAK * float(slowest.max())
+        self.end_s = start_s + self.duration_s
 
     def at(self, t_s: float) -> FloatArray:
         """The pose (J,) wanted at `t_s`."""
@@ -31,7 +32,7 @@ class Path:
 
     def done(self, t_s: float) -> bool:
         """Whether the motion is over at `t_s`."""
-        return t_s - self._start_s >= self.duration_s
+        return t_s >= self.end_s
 
     def _progress(self, t_s: float) -> float:
         if self.done(t_s):

@@ -1,0 +1,71 @@
+"""The control loop: the whole robot on one screen.
+
+Nothing in here waits for anybody: orders, chunks and states pass through mailboxes, a tick whose
+time has passed is skipped, a servo that did not answer is asked again at the next tick.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from edge_wam.act.guard import Limits, limit
+from edge_wam.clock import Clock, ticks
+from edge_wam.orders import OrderSource
+from edge_wam.pilot import Pilot, Task
+from edge_wam.ticklog import TickLog
+from edge_wam.types import ActionChunk, FloatArray, Joints
+
+CONTROL_HZ = 50.0
+
+
+class Robot(Protocol):
+    """The arm (act/arm.py). Poses (J,) in radians."""
+
+    def start(self) -> FloatArray:
+        """Goals := present, then torque; returns the pose held."""
+
+    def sense(self) -> Joints: ...
+
+    def act(self, target_rad: FloatArray) -> FloatArray:
+        """Send; returns what went out, after rounding."""
+
+    def release(self) -> bool:
+        """Torque off. Never raises."""
+
+
+class Thinker(Protocol):
+    """The policy, wherever it lives (remote.py: in another process). Neither call waits."""
+
+    def offer(self, seen: Joints, sent_rad: FloatArray, task: Task) -> None: ...
+
+    def take(self) -> ActionChunk | None: ...
+
+
+def run(
+    robot: Robot,
+    thinker: Thinker,
+    orders: OrderSource,
+    pilot: Pilot,
+    limits: Limits,
+    clock: Clock,
+    log: TickLog,
+    control_hz: float = CONTROL_HZ,
+) -> None:
+    """Sense, think, act: once per tick, until an order to quit is carried out. Always lets go."""
+    period_s = 1.0 / control_hz
+    try:
+        sent_rad = robot.start()
+        for tick in ticks(clock, period_s):
+            seen = robot.sense()
+            for order in orders.take():
+                pilot.obey(order, tick.t_s, sent_rad, seen.position_rad)
+            entered = pilot.take(thinker.take(), tick.t_s)
+            wish_rad, stale_s = pilot.wish(tick.t_s, sent_rad, seen)
+            if pilot.finished(tick.t_s):
+                break
+            target_rad, limited = limit(wish_rad, sent_rad, seen.position_rad, limits, period_s)
+            sent_rad = robot.act(target_rad)
+            thinker.offer(seen, sent_rad, pilot.task)
+            log.add(tick, seen.position_rad, wish_rad, sent_rad, stale_s, limited, entered, clock.now_s())
+    finally:
+        robot.release()

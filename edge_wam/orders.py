@@ -1,0 +1,82 @@
+"""What people want of the arm: orders, from the keyboard, a signal or the voice, to the control loop."""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from edge_wam.messages import HeardReader
+from edge_wam.types import Words
+
+
+class Verb(enum.Enum):
+    """DO a command; STOP where you are; PARK; QUIT is to park and then leave the loop."""
+
+    DO = "do"
+    STOP = "stop"
+    PARK = "park"
+    QUIT = "quit"
+
+
+class Order(NamedTuple):
+    """A verb, and for DO the command in the manifest's words."""
+
+    verb: Verb
+    command: str = ""
+
+
+class OrderSource(Protocol):
+    """Where the loop asks once a tick. Never waits."""
+
+    def take(self) -> list[Order]: ...
+
+
+class Orders:
+    """A handful of orders; `give` is safe from any thread and from a signal handler."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Order] = deque()
+
+    def give(self, order: Order) -> None:
+        self._waiting.append(order)
+
+    def take(self) -> list[Order]:
+        """Everything given since the last call, in order."""
+        taken = []
+        while self._waiting:
+            taken.append(self._waiting.popleft())
+        return taken
+
+
+class VoiceOrders:
+    """Orders that were given, and those that were heard.
+
+    `command_of` turns final words into the manifest's command, or None where they mean nothing. A
+    STOP is obeyed on a partial result and comes last, so that nothing heard with it starts the arm
+    again. `heard` is told of every final result and what was made of it.
+    """
+
+    def __init__(
+        self,
+        reader: HeardReader,
+        command_of: Callable[[Words], str | None],
+        given: Orders,
+        heard: Callable[[Words, str | None], None] | None = None,
+    ) -> None:
+        self._reader, self._command_of, self._given, self._heard = reader, command_of, given, heard
+
+    def take(self) -> list[Order]:
+        orders = self._given.take()
+        stop = False
+        for words, is_stop in self._reader.take():
+            stop = stop or is_stop
+            if is_stop or not words.final:
+                continue
+            command = self._command_of(words)
+            if self._heard is not None:
+                self._heard(words, command)
+            if command is not None:
+                orders.append(Order(Verb.DO, command))
+        return [*orders, Order(Verb.STOP)] if stop else orders

@@ -1,0 +1,154 @@
+"""The pilot: which motion holds now. Following the plan, holding, parking, or ready to leave.
+
+    HOLDING    the last target stays (after STOP: the pose measured at that moment)
+    FOLLOWING  the plan is followed; a plan that ran out holds its last row
+    PARKING    on the way to the resting pose
+    PARKED     there
+
+A policy that is dead or late needs no mechanism of its own: its plan runs out, the arm holds, and
+after `park_after_s` it parks. That is latched: only a new order starts anything again, so a policy
+that comes back late does not move an arm somebody has walked up to.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from typing import NamedTuple
+
+import numpy as np
+
+from edge_wam.act.guard import Limits
+from edge_wam.act.park import Path
+from edge_wam.act.plan import Plan, Wish
+from edge_wam.errors import BusError
+from edge_wam.orders import Order, Verb
+from edge_wam.types import ActionChunk, FloatArray, Joints
+
+SETTLE_S = 0.5  # an arm that arrives late, behind its targets, before the torque goes off
+
+
+class Mode(enum.Enum):
+    HOLDING = "holding"
+    FOLLOWING = "following"
+    PARKING = "parking"
+    PARKED = "parked"
+
+
+class Task(NamedTuple):
+    """What the policy is to work on: the number of the command, its words, and whether to at all."""
+
+    epoch: int
+    command: str
+    running: bool
+
+
+class Event(NamedTuple):
+    """Something a person may want to know, in one line."""
+
+    t_s: float
+    text: str
+
+
+class Patience(NamedTuple):
+    """How long what may be stale before what: one number a source.
+
+    park_after_s: no plan; joints_hold_s, joints_stop_s: a joint that does not answer.
+    """
+
+    park_after_s: float = 2.0
+    joints_hold_s: float = 0.1
+    joints_stop_s: float = 1.0
+
+
+class Pilot:
+    """Turns orders, chunks and silence into what is wished now."""
+
+    def __init__(self, limits: Limits, patience: Patience) -> None:
+        self.plan = Plan(limits.low_rad, limits.high_rad)
+        self.mode = Mode.HOLDING
+        self.task = Task(0, "", False)
+        self.events: deque[Event] = deque(maxlen=100)
+        self._limits, self._patience = limits, patience
+        self._hold_rad: FloatArray | None = None
+        self._path: Path | None = None
+        self._quitting_s: float | None = None
+        self._answered_s: FloatArray | None = None
+
+    def obey(self, order: Order, t_s: float, sent_rad: FloatArray, measured_rad: FloatArray) -> None:
+        """Carry out an order at `t_s`. Any order but QUIT takes back an earlier QUIT."""
+        self._quitting_s = t_s if order.verb is Verb.QUIT else None
+        if order.verb is Verb.DO:
+            self._begin(t_s, Task(self.task.epoch + 1, order.command, True), Mode.FOLLOWING)
+            self._tell(t_s, f"doing: {order.command}")
+        elif order.verb is Verb.STOP:
+            # The measured pose: the last target may be a lead ahead, and STOP is not "go on a little".
+            self._rest(t_s, Mode.HOLDING)
+            self._hold_rad = np.where(np.isfinite(measured_rad), measured_rad, sent_rad)
+            self._tell(t_s, "stopped")
+        elif self.mode not in (Mode.PARKING, Mode.PARKED):
+            self._park(t_s, sent_rad)
+
+    def take(self, chunk: ActionChunk | None, t_s: float) -> ActionChunk | None:
+        """Offer what the policy sent, if anything; returns it if it is followed from now on."""
+        if chunk is None or not self.plan.accept(chunk, t_s):
+            return None
+        return chunk
+
+    def wish(self, t_s: float, sent_rad: FloatArray, seen: Joints) -> Wish:
+        """What is wished at `t_s`. BusError if a joint has been silent for too long."""
+        if self._silence_s(seen) > self._patience.joints_hold_s:
+            return Wish(None, self.plan.at(t_s).stale_s)  # blind: not a step further
+        if self.mode is Mode.FOLLOWING:
+            wish = self.plan.at(t_s)
+            if wish.stale_s <= self._patience.park_after_s:
+                return wish
+            self._tell(t_s, f"no plan for {wish.stale_s:.1f} s")
+            self._park(t_s, sent_rad)
+        if self._path is not None and self.mode is Mode.PARKING and self._path.done(t_s):
+            self.mode = Mode.PARKED
+            self._tell(t_s, "parked")
+        if self._path is not None:
+            return Wish(self._path.at(t_s), 0.0)
+        return Wish(self._hold_rad, 0.0)
+
+    def finished(self, t_s: float) -> bool:
+        """Whether QUIT was ordered and has been carried out: the loop may let go."""
+        if self._quitting_s is None:
+            return False
+        return self._path is None or t_s >= self._path.end_s + SETTLE_S
+
+    def _begin(self, t_s: float, task: Task, mode: Mode) -> None:
+        self.task, self.mode = task, mode
+        self._path = self._hold_rad = None
+        self.plan.begin(task.epoch, t_s)
+
+    def _rest(self, t_s: float, mode: Mode) -> None:
+        """A new epoch as well: a chunk under way for the old command finds nobody at home."""
+        self._begin(t_s, Task(self.task.epoch + 1, "", False), mode)
+
+    def _park(self, t_s: float, sent_rad: FloatArray) -> None:
+        if self._limits.park_rad is None:
+            self._rest(t_s, Mode.HOLDING)
+            self._tell(t_s, "holding; this robot's limits name no pose to park in")
+            return
+        self._rest(t_s, Mode.PARKING)
+        self._path = Path(sent_rad, self._limits.park_rad, self._limits, t_s)
+        self._tell(t_s, "parking")
+
+    def _silence_s(self, seen: Joints) -> float:
+        """How long the joint that has been silent longest has been so."""
+        if self._answered_s is None:
+            self._answered_s = np.full(len(self._limits.joints), seen.t_s)
+        self._answered_s[seen.fresh] = seen.t_s
+        silence_s = seen.t_s - self._answered_s
+        worst = int(silence_s.argmax())
+        if silence_s[worst] > self._patience.joints_stop_s:
+            raise BusError(
+                f"servo {self._limits.joints[worst]} has not answered for {silence_s[worst]:.1f} s; "
+                f"is its cable in? try: edge-wam doctor"
+            )
+        return float(silence_s[worst])
+
+    def _tell(self, t_s: float, text: str) -> None:
+        self.events.append(Event(t_s, text))
