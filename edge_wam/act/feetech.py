@@ -319,7 +319,9 @@ class PacketReader:
     """Cuts a stream of bytes, in pieces of any size, into packets; finds its feet after garbage.
 
     broken counts frames whose checksum failed, garbage_bytes everything that was thrown away.
-    longest_parameters makes a false header that announces more than that harmless at once.
+    longest_parameters makes a false header that announces more than that harmless at once. Give it where
+    the length of the answer is known: a LEN that is one too high is a flipped bit the checksum never sees
+    (the old checksum becomes data, and FF, the next header's first byte, is then the right checksum).
     """
 
     def __init__(self, longest_parameters: int = LONGEST_PARAMETERS) -> None:

@@ -131,7 +131,7 @@ class LoopPort:
     def in_waiting(self) -> int:
         """Bytes that can be read without waiting."""
         self._check_open()
-        self._arrive(0.0)
+        self.elapse(0.0)
         return len(self._here)
 
     def write(self, data: bytes) -> int:
@@ -150,21 +150,21 @@ class LoopPort:
         """Up to size bytes; fewer when the timeout has passed first."""
         self._check_open()
         left_s = self.timeout if self.timeout is not None else float("inf")
-        self._arrive(0.0)
+        self.elapse(0.0)
         while len(self._here) < size:
             if not self._coming or self._coming[0][0] > left_s:
                 if self.timeout is not None:
-                    self._arrive(left_s)
+                    self.elapse(left_s)
                 break
             wait_s = self._coming[0][0]
             left_s -= wait_s
-            self._arrive(wait_s)
+            self.elapse(wait_s)
         data = bytes(self._here[:size])
         del self._here[:size]
         return data
 
-    def _arrive(self, wait_s: float) -> None:
-        """Let wait_s pass: what is due by then is here."""
+    def elapse(self, wait_s: float) -> None:
+        """Let wait_s pass on the wire: what is due by then has arrived."""
         if wait_s > 0:
             self._coming = deque((due_s - wait_s, data) for due_s, data in self._coming)
             if self._advance is not None:
@@ -174,7 +174,7 @@ class LoopPort:
 
     def reset_input_buffer(self) -> None:
         """Forget what has arrived."""
-        self._arrive(0.0)
+        self.elapse(0.0)
         self._here.clear()
 
     def close(self) -> None:

@@ -55,7 +55,8 @@ def robot() -> Iterator[Robot]:
 
 @pytest.fixture
 def sdk(robot: Robot):
-    scs = pytest.importorskip("scservo_sdk")
+    import scservo_sdk as scs
+
     port = scs.PortHandler(robot.wire.path)
     assert port.openPort()
     assert port.setBaudRate(1_000_000)
@@ -108,7 +109,7 @@ def test_vendor_sdk_reg_write_waits_for_action(sdk, robot):
 
 
 def test_vendor_sdk_sees_the_error_byte(sdk, robot):
-    scs, port, handler = sdk
+    _, port, handler = sdk
     robot.chain.supply_v = 3.0
     assert _eventually(lambda: handler.ping(port, 2)[2] == feetech.ERROR_VOLTAGE)
     assert handler.getRxPacketError(handler.ping(port, 2)[2]) == "[RxPacketError] Input voltage error!"
@@ -124,7 +125,8 @@ def _eventually(condition, tries: int = 200) -> bool:
 
 
 def feetech_cli(robot: Robot, *arguments: str, capsys) -> tuple[int, str]:
-    cli = pytest.importorskip("feetech_cli.cli")
+    from feetech_cli import cli
+
     code = cli.main(
         ["-p", robot.wire.path, "-b", "1000000", "--max-id", "7", "--timeout", "0.03", *arguments]
     )
@@ -139,7 +141,8 @@ def test_feetech_cli_scan_finds_six_servos(robot, capsys):
 
 
 def test_feetech_cli_finds_the_speed_by_itself(robot, capsys):
-    cli = pytest.importorskip("feetech_cli.cli")
+    from feetech_cli import cli
+
     code = cli.main(["-p", robot.wire.path, "--max-id", "1", "--timeout", "0.02", "scan", "--all-baudrates"])
     out = capsys.readouterr().out
     assert code == 0

@@ -1,0 +1,427 @@
+"""The arm: the calibration file, counts and radians, the bumpless start, the release that cannot raise."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from edge_wam.act import feetech
+from edge_wam.act.arm import Arm
+from edge_wam.act.bus import FeetechBus
+from edge_wam.act.calibration import RAD_PER_COUNT, Calibration
+from edge_wam.errors import BusError, CalibrationError
+from edge_wam.sim.kinematic import KinematicPlant
+from edge_wam.sim.servos import ServoChain
+from edge_wam.sim.wire import LoopPort
+from edge_wam.types import JOINTS
+
+FOLDER = Path(__file__).parents[2] / "calibration" / "so101-sim"
+READY_RAD = np.array([0.1, -1.2, 0.9, 1.4, -0.3, 0.65])
+# The SO-101's mechanical range, in calibrated radians (the MuJoCo model's joint ranges).
+MECHANICAL_LOW_RAD = np.array([-1.920, -1.746, -1.690, -1.659, -2.744, 0.0])
+MECHANICAL_HIGH_RAD = np.array([1.920, 1.746, 1.690, 1.659, 2.842, 1.92])
+
+
+def rig(calibration: Calibration | None = None, position_rad=READY_RAD) -> SimpleNamespace:
+    calibration = calibration or Calibration.load(FOLDER / "arm.json")
+    plant = KinematicPlant(position_rad, MECHANICAL_LOW_RAD, MECHANICAL_HIGH_RAD)
+    chain = ServoChain(plant, calibration)
+    port = LoopPort(chain)
+    arm = Arm(FeetechBus(port, calibration.ids), calibration)
+    return SimpleNamespace(
+        calibration=calibration, plant=plant, chain=chain, port=port, faults=port.faults, arm=arm
+    )
+
+
+def run(r: SimpleNamespace, steps: int) -> None:
+    for _ in range(steps):
+        r.plant.step()
+        r.chain.update()
+
+
+# --- counts and radians -------------------------------------------------------------------------
+
+
+def flipped() -> Calibration:
+    """The same arm with every drive mode reversed."""
+    joints = Calibration.load(FOLDER / "arm.json").joints
+    import dataclasses
+
+    return Calibration(tuple(dataclasses.replace(joint, drive_mode=1) for joint in joints))
+
+
+def test_every_count_goes_to_radians_and_back():
+    for calibration in (Calibration.load(FOLDER / "arm.json"), flipped()):
+        low = np.array([joint.range_min for joint in calibration.joints])
+        high = np.array([joint.range_max for joint in calibration.joints])
+        for share in np.linspace(0, 1, 501):
+            counts = np.rint(low + share * (high - low)).astype(np.int64)
+            assert (calibration.to_counts(calibration.to_rad(counts)) == counts).all()
+
+
+def test_radians_come_back_within_half_a_count():
+    calibration = Calibration.load(FOLDER / "arm.json")
+    for share in np.linspace(0, 1, 101):
+        rad = calibration.low_rad + share * (calibration.high_rad - calibration.low_rad)
+        back = calibration.to_rad(calibration.to_counts(rad))
+        assert np.abs(back - rad).max() <= RAD_PER_COUNT / 2 + 1e-12
+
+
+def test_body_joints_are_zero_mid_range_and_the_gripper_where_it_is_closed():
+    calibration = Calibration.load(FOLDER / "arm.json")
+    assert calibration.zero_count.tolist() == [2047, 2055, 2043, 2048, 2047.5, 2021]
+    assert flipped().zero_count.tolist() == [2047, 2055, 2043, 2048, 2047.5, 3290]
+    assert calibration.low_rad[5] == 0
+    assert flipped().low_rad[5] == 0
+    counts = np.array([2047, 2055, 2043, 2048, 2048, 2021]) + 100
+    expected = np.array([100, 100, 100, 100, 100.5, 100]) * 2 * np.pi / 4096
+    np.testing.assert_allclose(calibration.to_rad(counts), expected)
+    np.testing.assert_allclose(flipped().to_rad(counts)[:5], -expected[:5])
+
+
+def test_radians_beyond_the_calibrated_range_end_at_its_edge():
+    for calibration in (Calibration.load(FOLDER / "arm.json"), flipped()):
+        for sign in (-1.0, 1.0):
+            counts = calibration.to_counts(np.full(6, sign * 100.0))
+            ends = [(joint.range_min, joint.range_max) for joint in calibration.joints]
+            assert all(count in pair for count, pair in zip(counts.tolist(), ends, strict=True))
+        np.testing.assert_allclose(
+            calibration.to_rad(calibration.to_counts(np.full(6, 100.0))), calibration.high_rad
+        )
+
+
+def test_the_shipped_calibration_covers_the_arms_mechanical_range():
+    calibration = Calibration.load(FOLDER / "arm.json")
+    assert (calibration.low_rad <= MECHANICAL_LOW_RAD).all()
+    assert (calibration.high_rad >= MECHANICAL_HIGH_RAD).all()
+
+
+def test_the_shipped_limits_lie_inside_the_mechanical_range_and_below_the_drives_speed():
+    try:
+        import tomllib
+    except ImportError:
+        import tomli as tomllib
+    from edge_wam.act.arm import DRIVE_SPEED_RAD_S
+
+    limits = tomllib.loads((FOLDER / "limits.toml").read_text())["joint"]
+    assert tuple(limits) == JOINTS
+    for index, name in enumerate(JOINTS):
+        row = limits[name]
+        assert MECHANICAL_LOW_RAD[index] <= row["low_rad"] < row["high_rad"] <= MECHANICAL_HIGH_RAD[index]
+        assert 0 < row["speed_rad_s"] < DRIVE_SPEED_RAD_S
+        assert row["lead_rad"] > 0
+
+
+# --- the file -----------------------------------------------------------------------------------
+
+
+def edited(tmp_path, edit) -> Path:
+    content = json.loads((FOLDER / "arm.json").read_text())
+    edit(content)
+    path = tmp_path / "arm.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+BAD_FILES = [
+    ("a missing joint", lambda c: c.pop("elbow_flex"), r"lacks the joint elbow_flex \(has shoulder_pan, "),
+    (
+        "a misspelt joint",
+        lambda c: c.update(wrist_rol=c.pop("wrist_roll")),
+        r"'wrist_rol' \(did you mean 'wrist_roll'",
+    ),
+    ("a missing field", lambda c: c["gripper"].pop("range_max"), r"gripper lacks 'range_max' \(has id"),
+    (
+        "a misspelt field",
+        lambda c: c["gripper"].update(rangemax=3),
+        r"unknown field 'rangemax' \(did you mean 'range_max'",
+    ),
+    (
+        "a fraction",
+        lambda c: c["gripper"].update(range_min=10.5),
+        r"gripper.range_min is 10.5, not a whole number",
+    ),
+    ("a boolean", lambda c: c["gripper"].update(drive_mode=True), r"gripper.drive_mode is True"),
+    ("a text", lambda c: c["gripper"].update(id="6"), r"gripper.id is '6'"),
+    (
+        "an offset of 2048",
+        lambda c: c["gripper"].update(homing_offset=2048),
+        r"2048, not a whole number from -2047 to 2047",
+    ),
+    ("a count of 4096", lambda c: c["gripper"].update(range_max=4096), r"from 0 to 4095"),
+    ("two equal ids", lambda c: c["gripper"].update(id=5), r"wrist_roll and gripper both have the id 5"),
+    (
+        "a range upside down",
+        lambda c: c["gripper"].update(range_min=3290, range_max=2021),
+        r"less than 200 counts",
+    ),
+    ("a range never swept", lambda c: c["gripper"].update(range_min=3100), r"gripper goes from 3100 to 3290"),
+    ("a joint that is a list", lambda c: c.update(gripper=[1, 2]), r"gripper is a list, not an object"),
+]
+
+
+@pytest.mark.parametrize(("edit", "message"), [c[1:] for c in BAD_FILES], ids=[c[0] for c in BAD_FILES])
+def test_a_bad_file_is_one_line_that_names_the_fault(tmp_path, edit, message):
+    path = edited(tmp_path, edit)
+    with pytest.raises(CalibrationError, match=message) as caught:
+        Calibration.load(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there_or_no_json_says_so(tmp_path):
+    with pytest.raises(CalibrationError, match="no calibration at"):
+        Calibration.load(tmp_path / "none.json")
+    for text in ("{", "[1]", "3", '"x"'):
+        (tmp_path / "bad.json").write_text(text)
+        with pytest.raises(CalibrationError, match=r"bad\.json"):
+            Calibration.load(tmp_path / "bad.json")
+
+
+def test_the_least_span_is_just_enough(tmp_path):
+    Calibration.load(edited(tmp_path, lambda c: c["gripper"].update(range_min=3090)))
+    with pytest.raises(CalibrationError):
+        Calibration.load(edited(tmp_path, lambda c: c["gripper"].update(range_min=3091)))
+
+
+# --- connect ------------------------------------------------------------------------------------
+
+
+def test_connect_accepts_the_arm_the_file_was_made_for_and_writes_nothing():
+    r = rig()
+    memory = [bytes(servo.memory[:56]) for servo in r.chain.servos]
+    r.arm.connect()
+    assert [bytes(servo.memory[:56]) for servo in r.chain.servos] == memory
+
+
+def test_connect_names_every_servo_that_does_not_answer():
+    r = rig()
+    r.faults.drop(1000, servo_id=3)
+    r.faults.drop(1000, servo_id=6)
+    with pytest.raises(BusError, match=r"servo 3 \(elbow_flex\), 6 \(gripper\) on the simulated servo bus"):
+        r.arm.connect()
+
+
+@pytest.mark.parametrize(
+    ("register", "value"),
+    [(feetech.HOMING_OFFSET, -1376), (feetech.MIN_POSITION, 930), (feetech.MAX_POSITION, 3156)],
+)
+def test_connect_refuses_an_arm_calibrated_otherwise(register, value):
+    r = rig()
+    r.chain.servos[2].put(register, value)
+    with pytest.raises(
+        CalibrationError, match=rf"servo 3 \(elbow_flex\) has {register.name} {value}, but .* says"
+    ):
+        r.arm.connect()
+
+
+@pytest.mark.parametrize(
+    ("register", "value", "what"),
+    [(feetech.MODEL, 2825, "not an STS3215"), (feetech.MODE, 1, "not position mode")],
+)
+def test_connect_refuses_other_servos_and_other_modes(register, value, what):
+    r = rig()
+    r.chain.servos[4].put(register, value)
+    with pytest.raises(BusError, match=rf"servo 5 \(wrist_roll\).*{what}"):
+        r.arm.connect()
+
+
+def test_a_bus_in_another_order_is_a_defect():
+    r = rig()
+    with pytest.raises(ValueError, match="ids"):
+        Arm(FeetechBus(r.port, (6, 5, 4, 3, 2, 1)), r.calibration)
+
+
+# --- start --------------------------------------------------------------------------------------
+
+
+def test_start_moves_nothing():
+    r = rig()
+    for servo in r.chain.servos:  # goals from an earlier life, far away
+        servo.put(feetech.GOAL_POSITION, 1000)
+    before = r.plant.position_rad.copy()
+    held_rad = r.arm.start()
+    assert r.plant.torque_on.all()
+    run(r, 300)
+    np.testing.assert_allclose(r.plant.position_rad, before, atol=RAD_PER_COUNT / 2 + 1e-9)
+    np.testing.assert_allclose(held_rad, before, atol=RAD_PER_COUNT / 2 + 1e-9)
+
+
+def test_torque_never_comes_on_before_the_goal_is_where_the_joint_is():
+    r = rig()
+    for servo in r.chain.servos:
+        servo.put(feetech.GOAL_POSITION, 1000)
+    write = r.port.write
+
+    def watched(data):
+        result = write(data)
+        far = np.abs(r.plant.goal_rad - r.plant.position_rad) > RAD_PER_COUNT
+        assert not (far & r.plant.torque_on).any()
+        return result
+
+    r.port.write = watched
+    r.arm.start()
+
+
+def test_start_sets_the_drives_own_limits():
+    r = rig()
+    r.arm.start()
+    np.testing.assert_allclose(r.plant.speed_limit_rad_s, 3.6, atol=0.001)
+    np.testing.assert_allclose(r.plant.accel_limit_rad_s2, 38.96, atol=0.1)
+    assert r.plant.torque_limit.tolist() == [1, 1, 1, 1, 1, 0.5]
+
+
+def test_start_refuses_a_servo_with_an_alarm():
+    r = rig()
+    r.chain.supply_v = 3.0
+    run(r, 10)
+    with pytest.raises(BusError, match=r"servo 1 \(shoulder_pan\) reports voltage \(0x01\)"):
+        r.arm.start()
+    assert not r.plant.torque_on.any()
+
+
+def test_start_refuses_a_joint_that_hangs_outside_its_range():
+    calibration = Calibration.load(FOLDER / "arm.json")
+    for counts, refused in ((20, False), (21, True)):
+        outside_rad = READY_RAD.copy()
+        outside_rad[0] = calibration.high_rad[0] + counts * RAD_PER_COUNT
+        r = rig(position_rad=outside_rad)
+        if refused:
+            with pytest.raises(
+                BusError, match=r"servo 1 \(shoulder_pan\) is at 3332, outside its range 783 to 3311"
+            ):
+                r.arm.start()
+            assert not r.plant.torque_on.any()
+        else:
+            r.arm.start()
+
+
+def test_start_refuses_a_silent_servo():
+    r = rig()
+    r.faults.drop(1000, servo_id=2)
+    with pytest.raises(BusError, match=r"servo 2 \(shoulder_lift\)"):
+        r.arm.start()
+    assert not r.plant.torque_on.any()
+
+
+# --- sense and act ------------------------------------------------------------------------------
+
+
+def test_sense_gives_si_units_and_the_joints_own_signs():
+    for calibration in (None, flipped()):
+        r = rig(calibration)
+        r.arm.start()
+        r.arm.act(READY_RAD + 0.3)
+        r.plant.load[:] = [0.5, -0.25, 0.1, 0.0, 0.0, 0.3]
+        run(r, 30)
+        joints = r.arm.sense()
+        np.testing.assert_allclose(joints.position_rad, r.plant.position_rad, atol=RAD_PER_COUNT / 2 + 1e-9)
+        np.testing.assert_allclose(joints.velocity_rad_s, r.plant.velocity_rad_s, atol=RAD_PER_COUNT)
+        assert (joints.velocity_rad_s > 1).all()
+        np.testing.assert_allclose(joints.load, [0.5, -0.25, 0.1, 0.0, 0.0, 0.3], atol=0.0006)
+        np.testing.assert_allclose(joints.voltage_v, 12 - 0.25 * np.abs(joints.current_a).sum(), atol=0.06)
+        np.testing.assert_allclose(np.abs(joints.current_a[0]), 0.03 + 0.5 * 2.7, atol=0.007)
+        np.testing.assert_allclose(joints.temperature_c, 25, atol=1)
+        assert joints.fresh.all()
+        assert not joints.error.any()
+
+
+def test_what_act_returns_is_what_the_servos_hold():
+    for calibration in (None, flipped()):
+        r = rig(calibration)
+        r.arm.start()
+        target_rad = READY_RAD + np.array([0.1001, -0.2003, 0.3001, -0.05, 0.07, 0.09])
+        sent_rad = r.arm.act(target_rad)
+        np.testing.assert_allclose(sent_rad, target_rad, atol=RAD_PER_COUNT / 2 + 1e-12)
+        np.testing.assert_allclose(r.plant.goal_rad, sent_rad, atol=1e-9)
+        run(r, 300)
+        np.testing.assert_allclose(r.arm.sense().position_rad, sent_rad, atol=1e-9)
+
+
+def test_act_ends_at_the_calibrated_range():
+    r = rig()
+    r.arm.start()
+    np.testing.assert_allclose(r.arm.act(np.full(6, 50.0)), r.calibration.high_rad)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_nothing_that_is_not_finite_reaches_the_wire(bad):
+    r = rig()
+    r.arm.start()
+    sent = r.arm.bus.counts.sent
+    target_rad = READY_RAD.copy()
+    target_rad[3] = bad
+    with pytest.raises(ValueError, match="finite"):
+        r.arm.act(target_rad)
+    with pytest.raises(ValueError, match="6 finite radians"):
+        r.arm.act(READY_RAD[:5])
+    assert r.arm.bus.counts.sent == sent
+
+
+# --- release ------------------------------------------------------------------------------------
+
+
+def test_release_takes_the_torque_off_where_the_arm_is():
+    r = rig()
+    r.arm.start()
+    r.arm.act(READY_RAD + 0.3)
+    run(r, 10)
+    assert r.arm.release() is True
+    assert not r.plant.torque_on.any()
+    np.testing.assert_allclose(r.plant.goal_rad, r.plant.position_rad, atol=RAD_PER_COUNT)
+
+
+def test_release_is_repeated_until_it_is_heard():
+    r = rig()
+    r.arm.start()
+    write, lost = r.port.write, []
+
+    def deaf_to_the_first_stops(data):
+        if feetech.TORQUE_ENABLE.address in data[5:6] and len(lost) < 2:
+            lost.append(data)
+            return len(data)
+        return write(data)
+
+    r.port.write = deaf_to_the_first_stops
+    assert r.arm.release() is True
+    assert len(lost) == 2
+    assert not r.plant.torque_on.any()
+
+
+def test_release_says_when_a_servo_did_not_confirm():
+    r = rig()
+    r.arm.start()
+    r.faults.drop(1000, servo_id=4)
+    assert r.arm.release() is False
+    assert not r.plant.torque_on.any()  # it obeyed all the same
+
+
+def test_release_never_raises():
+    r = rig()
+    r.arm.start()
+    r.faults.unplugged = True
+    assert r.arm.release() is False
+    r.port.close()
+    assert r.arm.release() is False
+
+
+# --- the whole path is cheap --------------------------------------------------------------------
+
+
+def test_sense_and_act_together_cost_less_than_a_millisecond_of_python():
+    """CPU time (other programs do not count), median, the emulator's own work included."""
+    from time import thread_time
+
+    r = rig()
+    r.arm.start()
+    took_s = []
+    for _ in range(200):
+        began_s = thread_time()
+        joints = r.arm.sense()
+        r.arm.act(joints.position_rad)
+        took_s.append(thread_time() - began_s)
+    assert sorted(took_s)[100] < 0.001
