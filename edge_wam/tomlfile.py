@@ -30,7 +30,7 @@ class Table:
     """One table of a TOML file. `where` names it in messages; every failure is of type `error`."""
 
     def __init__(self, content: Mapping[str, object], where: str, error: type[EdgeWamError]) -> None:
-        self._content, self._where, self._error = content, where, error
+        self._content, self.where, self._error = content, where, error
         self._asked: list[str] = []
 
     def text(self, key: str, default: str | None = None, *, of: Sequence[str] = ()) -> str:
@@ -79,14 +79,25 @@ class Table:
     def table(self, key: str, *, optional: bool = False) -> Table:
         """The table under `key`; an empty one if it is missing and optional."""
         value = self._get(key, dict, {} if optional else None)
-        return Table(value, f"{self._where}: [{key}]", self._error)
+        return Table(value, f"{self.where}: [{key}]", self._error)
 
     def tables(self, key: str) -> list[Table]:
         """The array of tables under `key`, at least one."""
         value = self._get(key, list, None)
         if not value or not all(isinstance(item, dict) for item in value):
             raise self.wrong(key, f"one or more [[{key}]] tables", value)
-        return [Table(item, f"{self._where}: [[{key}]] {i + 1}", self._error) for i, item in enumerate(value)]
+        return [Table(item, f"{self.where}: [[{key}]] {i + 1}", self._error) for i, item in enumerate(value)]
+
+    def scalars(self) -> dict[str, Scalar]:
+        """Everything in a table whose keys are free; strings and finite numbers only."""
+        found: dict[str, Scalar] = {}
+        for key, value in self._content.items():
+            if not isinstance(value, (str, bool)) and not _is_number(value):
+                raise self.wrong(key, "a string or a finite number", value)
+            assert isinstance(value, (str, int, float))
+            found[key] = value
+        self._asked += found
+        return found
 
     def names(self) -> list[str]:
         """The keys that are there, in the file's order."""
@@ -97,7 +108,7 @@ class Table:
         for key in self._content:
             if key not in self._asked:
                 raise self._error(
-                    f"{self._where}: unknown key '{key}'{nearest(key, self._asked)}; "
+                    f"{self.where}: unknown key '{key}'{nearest(key, self._asked)}; "
                     f"known: {', '.join(sorted(self._asked))}"
                 )
 
@@ -105,7 +116,7 @@ class Table:
         """The error that says what was expected of `key` and what was found."""
         shown = repr(found)
         shown = shown if len(shown) <= 80 else f"{shown[:77]}..."
-        return self._error(f"{self._where}: {key}: expected {expected}, found {shown}{hint}")
+        return self._error(f"{self.where}: {key}: expected {expected}, found {shown}{hint}")
 
     def _get(self, key: str, kind: type[_T] | tuple[type[_T], ...], default: _T | None) -> _T:
         self._asked.append(key)
@@ -113,7 +124,7 @@ class Table:
             if default is None:
                 present = ", ".join(self._content) or "nothing"
                 raise self._error(
-                    f"{self._where}: '{key}' is missing{nearest(key, self._content)}; it has: {present}"
+                    f"{self.where}: '{key}' is missing{nearest(key, self._content)}; it has: {present}"
                 )
             return default
         value = self._content[key]
@@ -178,15 +189,19 @@ def _is_number(value: object) -> bool:
 
 def _key(key: str) -> str:
     plain = bool(key) and all(c.isascii() and (c.isalnum() or c in "_-") for c in key)
-    return key if plain else json.dumps(key)
+    return key if plain else _string(key)
+
+
+def _string(text: str) -> str:
+    # JSON's escapes are TOML's, but for DEL, which TOML wants escaped and JSON does not.
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _value(value: Value) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        # JSON's escapes are TOML's, but for DEL, which TOML wants escaped and JSON does not
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        return _string(value)
     if isinstance(value, int):
         return str(int(value))
     if isinstance(value, float):

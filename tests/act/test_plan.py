@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_wam.act.plan import FUTURE_S, MARGIN_RAD, Plan, PlanCounts
@@ -167,6 +167,7 @@ def test_the_longest_chunk_and_a_frame_younger_than_the_tick_are_in_contract(pla
     assert plan.accept(chunk(t0_s=100.05 + FUTURE_S - 0.001), 100.05)
 
 
+@settings(deadline=None)
 @given(st.floats(0, 2, allow_nan=False), st.floats(0, 2, allow_nan=False))
 def test_the_plan_is_continuous_in_time(a_s, b_s):
     plan = Plan(LOW, HIGH)

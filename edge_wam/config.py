@@ -1,0 +1,200 @@
+"""Settings: one TOML file over defaults that run the simulated robot. Every key is checked.
+
+    [robot]
+    calibration = "calibration/so101-sim"   # folder with arm.json, limits.toml, camera.json
+    port = "sim"                            # or a serial port, as /dev/ttyACM0
+    baud_bps = 1000000
+    control_hz = 50
+
+    [model]
+    folder = "models/so101-tabletop"
+    replan_s = 0.0                          # seconds between chunks; 0: as the model's manifest says
+    steps = 0                               # denoising steps; 0: as the manifest says
+    threads = 1                             # of the CPU engine
+
+    [cameras]                               # the model's camera name = serial number or .db3 recording
+    front = "sim-front"
+    wrist = "sim-wrist"
+
+    [voice]
+    engine = "auto"                         # auto: vosk if a model is found, else pocketsphinx
+    language = "en"
+    vosk_model = ""                         # folder; "": the usual places
+    device = ""                             # microphone; "": the system's default
+
+    [stale]                                 # how long each source may be silent
+    park_after_s = 2.0                      # no plan: hold at once, park after this
+    joints_hold_s = 0.1                     # a servo does not answer: hold
+    joints_stop_s = 1.0                     # ... let go
+    frame_s = 0.5                           # a camera has no newer frame: no new chunk
+
+Relative folders are relative to the file they stand in, the defaults to the project's folder.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_wam import tomlfile
+from edge_wam.errors import ConfigError
+from edge_wam.pilot import Patience
+from edge_wam.tomlfile import Table
+
+SIMULATED = "sim"
+ENGINES = ("auto", "vosk", "pocketsphinx")
+_CAMERAS = (("front", "sim-front"), ("wrist", "sim-wrist"))
+
+
+@dataclass(frozen=True, slots=True)
+class RobotConfig:
+    """The arm: its calibration folder, its port (SIMULATED or a device) and the rate of the loop."""
+
+    calibration: Path
+    port: str
+    baud_bps: int
+    control_hz: float
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """The model's folder; replan_s and steps are 0 where the manifest's values hold."""
+
+    folder: Path
+    replan_s: float
+    steps: int
+    threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class CameraConfig:
+    """Where the model's camera `name` comes from: a serial number, or a recording's path."""
+
+    name: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceConfig:
+    """The recogniser, its language, and where it hears. '' leaves a choice to the machine."""
+
+    engine: str
+    language: str
+    vosk_model: str
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class StaleConfig:
+    """One limit a source; see pilot.Patience. frame_s is the oldest frame a chunk may come from."""
+
+    patience: Patience
+    frame_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All settings. `source` is the file they came from, or 'the defaults'."""
+
+    source: str
+    robot: RobotConfig
+    model: ModelConfig
+    cameras: tuple[CameraConfig, ...]
+    voice: VoiceConfig
+    stale: StaleConfig
+
+
+def home() -> Path:
+    """The folder with calibration/ and models/: $EDGE_WAM_HOME, or the checkout this file is in."""
+    named = os.environ.get("EDGE_WAM_HOME")
+    return Path(named) if named else Path(__file__).resolve().parents[1]
+
+
+def load(path: Path | None = None) -> Config:
+    """Settings from `path` over the defaults. ConfigError names the key, what was expected and found."""
+    if path is None:
+        return _config(Table({}, "the defaults", ConfigError), home())
+    return _config(tomlfile.read(path, ConfigError, "settings"), path.resolve().parent)
+
+
+def _config(top: Table, base: Path) -> Config:
+    config = Config(
+        top.where,
+        _robot(top.table("robot", optional=True), base),
+        _model(top.table("model", optional=True), base),
+        _cameras(top.table("cameras", optional=True), base),
+        _voice(top.table("voice", optional=True)),
+        _stale(top.table("stale", optional=True)),
+    )
+    top.done()
+    return config
+
+
+def _robot(table: Table, base: Path) -> RobotConfig:
+    made = RobotConfig(
+        _folder(table, "calibration", "calibration/so101-sim", base),
+        table.text("port", SIMULATED),
+        table.integer("baud_bps", 1_000_000, low=38_400, high=1_000_000),
+        table.number("control_hz", 50.0, low=10.0, high=200.0),
+    )
+    table.done()
+    return made
+
+
+def _model(table: Table, base: Path) -> ModelConfig:
+    made = ModelConfig(
+        _folder(table, "folder", "models/so101-tabletop", base),
+        table.number("replan_s", 0.0, low=0.0, high=2.0),
+        table.integer("steps", 0, low=0, high=64),
+        table.integer("threads", 1, low=1, high=64),
+    )
+    table.done()
+    return made
+
+
+def _cameras(table: Table, base: Path) -> tuple[CameraConfig, ...]:
+    """Which names there must be is the model's to say (manifest.py); any is taken here."""
+    names = table.names()
+    if not names:
+        return tuple(CameraConfig(*camera) for camera in _CAMERAS)
+    found = []
+    for name in names:
+        source = table.text(name)
+        if not source:
+            raise table.wrong(name, "a serial number or a .db3 file", source)
+        found.append(CameraConfig(name, str(base / source) if source.endswith(".db3") else source))
+    return tuple(found)
+
+
+def _voice(table: Table) -> VoiceConfig:
+    made = VoiceConfig(
+        table.text("engine", "auto", of=ENGINES),
+        table.text("language", "en"),
+        table.text("vosk_model", ""),
+        table.text("device", ""),
+    )
+    table.done()
+    return made
+
+
+def _stale(table: Table) -> StaleConfig:
+    usual = Patience()
+    hold_s = table.number("joints_hold_s", usual.joints_hold_s, low=0.02, high=10.0)
+    made = StaleConfig(
+        Patience(
+            table.number("park_after_s", usual.park_after_s, low=0.1, high=600.0),
+            hold_s,
+            table.number("joints_stop_s", max(usual.joints_stop_s, hold_s), low=hold_s, high=60.0),
+        ),
+        table.number("frame_s", 0.5, low=0.05, high=10.0),
+    )
+    table.done()
+    return made
+
+
+def _folder(table: Table, key: str, usual: str, base: Path) -> Path:
+    if key not in table.names():
+        table.text(key, usual)
+        return home() / usual
+    return base / Path(table.text(key)).expanduser()
