@@ -167,8 +167,8 @@ def test_the_shipped_calibration_has_a_front_and_a_wrist_camera_of_one_size():
     front, wrist = load_calibration(SHIPPED)
     assert (front.spec.name, wrist.spec.name) == ("front", "wrist")
     assert front.spec[1:] == wrist.spec[1:] == (424, 240, 30)
-    assert math.degrees(front.intrinsics.fovy_rad(240)) == pytest.approx(42.5, abs=0.1)  # D435 at 16:9
-    assert math.degrees(2 * math.atan(212 / wrist.intrinsics.fx_px)) == pytest.approx(84, abs=0.1)  # D405
+    assert math.degrees(front.intrinsics.fovy_rad(240)) == pytest.approx(42, abs=0.01)  # D435, colour
+    assert math.degrees(wrist.intrinsics.fovy_rad(240)) == pytest.approx(58, abs=0.01)  # D405
 
 
 def test_a_wider_lens_sees_more():

@@ -1,5 +1,6 @@
 """The simulated cameras: pushed frames come out of a live pipeline, here or from another process."""
 
+import math
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from edge_wam.mailbox import private_name
 from edge_wam.sense.camera import CameraSpec, CameraStale, CameraThread, load_calibration
 from edge_wam.sense.realsense import RealSenseCamera, Recording
 from edge_wam.sim.camera import FrameFeeder, FrameInlet, FrameOutlet, SoftwareCameras
+from edge_wam.sim.scene import FOVY_DEG, FRAME_HEIGHT_PX, FRAME_WIDTH_PX
 
 ROOT = Path(__file__).parents[2]
 CALIBRATION = load_calibration(ROOT / "calibration" / "so101-sim" / "camera.json")
@@ -92,6 +94,13 @@ def test_a_reset_simulation_goes_on(cameras, opened):
 def test_the_lens_of_the_calibration_arrives_at_the_other_end(opened):
     for camera in CALIBRATION:
         assert opened[camera.spec.name].intrinsics == pytest.approx(camera.intrinsics, rel=1e-6)
+
+
+def test_the_calibration_describes_the_cameras_of_the_scene():
+    for camera in CALIBRATION:
+        fovy_deg = math.degrees(camera.intrinsics.fovy_rad(camera.spec.height))
+        assert fovy_deg == pytest.approx(FOVY_DEG[camera.spec.name], abs=0.01)
+        assert camera.spec[1:3] == (FRAME_WIDTH_PX, FRAME_HEIGHT_PX)
 
 
 def test_frames_nobody_listens_to_are_dropped(cameras):
