@@ -10,6 +10,9 @@ The port is a pyserial port or anything shaped like one (`Port`), e.g. the simul
 
 from __future__ import annotations
 
+import errno
+import glob
+import os
 import time
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
@@ -98,10 +101,20 @@ def open_port(path: str, baud_bps: int = 1_000_000) -> Port:
     """The serial port at `path`, for us alone. BusError names it and lists the ports that do exist."""
     import serial
 
+    class Tty(serial.Serial):  # type: ignore[misc]  # pyserial is untyped
+        def write(self, data: bytes, /) -> int:
+            """One write to the system's buffer, which never waits; what does not fit is a lost request.
+
+            pyserial's own looks at the clock after it has written: a process that was preempted there
+            gets a write timeout for a request that went out whole (seen on a busy machine).
+            """
+            try:
+                return os.write(self.fd, data)
+            except BlockingIOError:
+                return 0
+
     try:
-        port: Port = serial.Serial(
-            path, baud_bps, timeout=DEADLINE_S, write_timeout=DEADLINE_S, exclusive=True
-        )
+        port: Port = Tty(path, baud_bps, timeout=DEADLINE_S, exclusive=True)
     except (OSError, ValueError) as error:
         there = existing_ports()
         raise BusError(
@@ -113,8 +126,6 @@ def open_port(path: str, baud_bps: int = 1_000_000) -> Port:
 
 def existing_ports() -> list[str]:
     """The serial ports that exist, adapters by name first."""
-    import glob
-
     from serial.tools import list_ports
 
     return sorted(glob.glob("/dev/serial/by-id/*")) + sorted(port.device for port in list_ports.comports())
@@ -122,9 +133,6 @@ def existing_ports() -> list[str]:
 
 def _reason(error: BaseException) -> str:
     """The operating system's few words, not pyserial's sentence around them."""
-    import errno
-    import os
-
     number = getattr(error, "errno", None)
     if number in (errno.EAGAIN, errno.EBUSY):
         return "another program is using it"

@@ -38,6 +38,7 @@ COOLED_C = 5.0  # the heat alarm ends this far below its limit
 CURRENT_UNIT_A = 0.0065
 
 _MULTI_TURN, _ZERO_SPEED_IS_FULL, _FINE_SPEED = 16, 8, 4  # bits of PHASE
+_GOAL_ALONE = {feetech.GOAL_POSITION}
 _AT: list[Register | None] = [None] * 256
 for _register in REGISTERS:
     for _address in range(_register.address, _register.end):
@@ -79,8 +80,13 @@ class Servo:
 
     def put(self, register: Register, value: int) -> None:
         """Put a value there, whoever may write it, kept within the register's span."""
-        value = max(register.low, min(register.high, value))
-        self.memory[register.address : register.end] = feetech.pack(register, value)
+        raw = max(register.low, min(register.high, value))
+        if raw < 0 and register.sign_bit is not None:
+            raw = -raw | 1 << register.sign_bit
+        address = register.address
+        self.memory[address] = raw & 0xFF  # byte by byte: this runs some fifty times a tick
+        if register.size == 2:
+            self.memory[address + 1] = raw >> 8
 
     def read(self, address: int, length: int) -> bytes:
         """Raw memory; behind its end there are zeros."""
@@ -161,6 +167,7 @@ class Servo:
             self._overload_s = self._overcurrent_s = 0.0
             self._alarms &= ~(feetech.ERROR_OVERLOAD | feetech.ERROR_CURRENT)
         goal = self.get(feetech.GOAL_POSITION)
+        settled = self.get(feetech.TORQUE_ENABLE) == 1 and not self._alarms
         if feetech.GOAL_POSITION in touched:
             self.put(feetech.TORQUE_ENABLE, 1)
             if abs(goal - self._present()) > ACTUAL_AT_REST:
@@ -176,7 +183,10 @@ class Servo:
             self._target = self._present() + goal  # so many steps from here
         elif mode == 1 and feetech.MODE in touched:
             self._target = self._present()
-        self._drive()
+        if settled and mode == 0 and touched == _GOAL_ALONE:
+            self._aim(mode)  # what every tick does
+        else:
+            self._drive()
 
     def _clamped(self, goal: int) -> float:
         low, high = self.get(feetech.MIN_POSITION), self.get(feetech.MAX_POSITION)
@@ -221,6 +231,11 @@ class Servo:
         acceleration = min(self.get(feetech.ACCELERATION) or most, most)
         plant.accel_limit_rad_s2[index] = acceleration * 100 * scale
         self.turning = mode == 1 and bool(plant.torque_on[index])
+        self._aim(mode)
+
+    def _aim(self, mode: int) -> None:
+        """Target -> the plant's goal."""
+        plant, index = self._plant, self._index
         # The target is a count as the servo reports it. Within one turn the drive never goes through the
         # wrap: it takes the way the difference to the present count points.
         shift = round(self._actual) - self._present() - self._mount_count  # present counts -> mounted joint

@@ -30,7 +30,7 @@ from edge_wam.types import FloatArray
 
 SUPPLY_V = 12.0
 SUPPLY_OHM = 0.25  # brick, cable and the daisy chain's thin wires
-PROTECT_EVERY_S = 0.01  # heat and alarms move slowly
+PROTECT_EVERY_S = 0.02  # once a tick of the usual loop; heat and alarms move slowly
 
 
 class Plant(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import select
+import tty
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -290,6 +291,21 @@ def test_two_programs_cannot_share_the_port():
             open_port(wire.path)
         first.close()
         open_port(wire.path).close()
+
+
+def test_a_port_that_takes_nothing_neither_blocks_nor_raises():
+    """pyserial's own write raised a timeout for requests that had gone out, when we were preempted."""
+    master, slave = os.openpty()
+    tty.setraw(slave)
+    port = open_port(os.ttyname(slave))
+    taken = [port.write(b"\x00" * 4096) for _ in range(100)]
+    assert taken[-1] == 0
+    bus = FeetechBus(port, (1, 2, 3))
+    assert not bus.read_block().fresh.any()
+    assert bus.counts.missing == (1, 1, 1)
+    port.close()
+    os.close(master)
+    os.close(slave)
 
 
 def test_unplugging_while_running_is_a_bus_error():
