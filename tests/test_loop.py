@@ -156,6 +156,37 @@ def test_every_step_obeys_the_speed_limit_whatever_happens(bench):
     assert steps.max() <= 3.0 * PERIOD_S + 0.001
 
 
+def test_a_policy_that_jumps_is_limited_in_speed_and_lead(bench):
+    bench.thinker.take = lambda: ActionChunk(
+        bench.clock.now_s(), 1 / 30, np.tile(START + 0.7, (16, 1)), bench.pilot.task.epoch, 0.0, 0.0
+    )
+    history = bench.run((0.1, DO), (1.0, QUIT))
+    assert np.abs(np.diff(history.sent_rad, axis=0)).max() <= 3.0 * PERIOD_S + 0.001
+    assert np.abs(history.sent_rad - history.measured_rad).max() <= 0.5
+    np.testing.assert_allclose(history.sent_rad[history.t_s < 101.0][-1], START + 0.7, atol=0.001)
+    assert 10 <= bench.log.figures().limited <= 15
+
+
+def test_a_chunk_under_way_for_the_command_before_is_dropped(bench):
+    late: list[ActionChunk] = []
+
+    def keep():
+        late.append(ActionChunk(100.9, 1 / 30, np.tile(START, (16, 1)), bench.pilot.task.epoch, 0.0, 0.0))
+
+    def deliver():
+        bench.thinker.box = late[0]
+
+    bench.thinker.every = 10**6
+    history = bench.run((0.5, DO), (0.9, keep), (1.0, DO), (1.1, deliver), (1.3, QUIT))
+    assert np.ptp(history.sent_rad[history.t_s < 101.3], axis=0).max() == 0.0
+    assert bench.pilot.plan.counts.other_epoch == 1
+
+
+def test_quit_while_parking_goes_on_parking(bench):
+    bench.run((0.2, PARKING), (0.6, QUIT), (0.8, QUIT))
+    assert bench.said() == ["parking", "parked"]
+
+
 def boom():
     raise RuntimeError("a defect somewhere")
 

@@ -76,7 +76,7 @@ class Plan:
         rows = self._chunk.target_rad
         last = len(rows) - 1
         row = min(max((t_s - self._chunk.t0_s) / self._chunk.dt_s, 0.0), float(last))
-        before = min(int(row), max(last - 1, 0))
+        before = int(row)
         after = min(before + 1, last)
         return Wish(rows[before] + (row - before) * (rows[after] - rows[before]), stale_s)
 

@@ -106,14 +106,15 @@ def test_the_range_is_not_left_even_where_the_arm_was_pushed_out_of_it():
     np.testing.assert_array_equal(sent, LIMITS.high_rad)
 
 
-def test_an_arm_found_outside_holds_still_comes_in_slowly_and_never_goes_out():
-    outside = LIMITS.high_rad + 0.2
+@pytest.mark.parametrize(("edge", "out"), [(LIMITS.high_rad, 1.0), (LIMITS.low_rad, -1.0)])
+def test_an_arm_found_outside_holds_still_comes_in_slowly_and_never_goes_out(edge, out):
+    outside = edge + out * 0.2
     held, _ = guard(None, outside, outside)
     np.testing.assert_array_equal(held, outside)  # a start is bumpless
-    further, _ = guard(outside + 0.1, outside, outside)
+    further, _ = guard(outside + out * 0.1, outside, outside)
     np.testing.assert_array_equal(further, outside)
     inwards, _ = guard(MIDDLE, outside, outside)
-    np.testing.assert_allclose(inwards, outside - STEP)
+    np.testing.assert_allclose(inwards, outside - out * STEP)
     back, _ = guard(outside, inwards, inwards)
     np.testing.assert_array_equal(back, inwards)
 

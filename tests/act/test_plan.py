@@ -143,6 +143,7 @@ def test_a_wish_a_little_beyond_the_range_is_left_to_the_guard(plan, edge):
     [
         chunk(t0_s=math.nan),
         chunk(t0_s=math.inf),
+        chunk(t0_s=-math.inf),
         chunk(t0_s=100.05 + FUTURE_S + 0.001),
         chunk(dt_s=0.0),
         chunk(dt_s=-DT_S),
