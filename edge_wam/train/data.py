@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from edge_wam.sim.expert import OPEN_RAD, Expert, Plan
 from edge_wam.sim.scene import COLOURS, CROP_PX
-from edge_wam.sim.world import READY_RAD, World
+from edge_wam.sim.world import PARK_RAD, READY_RAD, World
 from edge_wam.think.features import shrink
 from edge_wam.types import FloatArray, ImageArray
 
@@ -42,7 +42,7 @@ FUTURE_RECORDS = (2, 4)
 FIRST_SEED = 1_000_000
 COLOUR_NAMES = tuple(COLOURS)
 GRIPPER_TORQUE_LIMIT = 0.5
-SERVO_SPEED_RAD_S, SERVO_ACCEL_RAD_S2 = 5.2, 39.0  # what arm.py writes into the servos
+SERVO_SPEED_RAD_S, SERVO_ACCEL_RAD_S2 = 3.6, 38.9  # what arm.py writes into the servos
 
 
 def look(world: World) -> ImageArray:
@@ -147,14 +147,24 @@ def make_episode(world: World, expert: Expert, seed: int, takeover: Driver | Non
     or None once the expert is to take over), and only the expert's part is kept.
     """
     rng = np.random.default_rng(seed)
-    start = READY_RAD + rng.normal(size=6) * (0.10, 0.08, 0.08, 0.08, 0.08, 0.04)
-    world.reset(seed, start)
+    world.reset(seed, _start_pose(rng))
     prepare(world)
     colour = world.scene.colours[int(rng.integers(3))]
     world.step(6)
     if takeover is not None and not _drive(world, colour, takeover):
         return None
     return _demonstrate(world, expert, rng, colour)
+
+
+def _start_pose(rng: np.random.Generator) -> FloatArray:
+    """About the ready pose, the park pose, or somewhere between them and beyond."""
+    kind = rng.random()
+    if kind < 0.4:
+        return READY_RAD + rng.normal(size=6) * (0.10, 0.08, 0.08, 0.08, 0.08, 0.04)
+    if kind < 0.75:
+        return PARK_RAD + rng.normal(size=6) * (0.02, 0.01, 0.02, 0.02, 0.02, 0.02)
+    mix = rng.uniform(0, 1.2)
+    return (1 - mix) * PARK_RAD + mix * READY_RAD + rng.normal(size=6) * (0.35, 0.08, 0.10, 0.12, 0.25, 0.05)
 
 
 def _drive(world: World, colour: str, policy: Driver) -> bool:
