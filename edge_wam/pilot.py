@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from edge_wam.act.guard import Limits
-from edge_wam.act.park import Path
+from edge_wam.act.park import Motion
 from edge_wam.act.plan import Plan, Wish
 from edge_wam.errors import BusError
 from edge_wam.orders import Order, Verb
@@ -71,7 +71,7 @@ class Pilot:
         self.events: deque[Event] = deque(maxlen=100)
         self._limits, self._patience = limits, patience
         self._hold_rad: FloatArray | None = None
-        self._path: Path | None = None
+        self._motion: Motion | None = None
         self._quitting_s: float | None = None
         self._answered_s: FloatArray | None = None
 
@@ -105,22 +105,22 @@ class Pilot:
                 return wish
             self._tell(t_s, f"no plan for {wish.stale_s:.1f} s")
             self._park(t_s, sent_rad)
-        if self._path is not None and self.mode is Mode.PARKING and self._path.done(t_s):
+        if self._motion is not None and self.mode is Mode.PARKING and self._motion.done(t_s):
             self.mode = Mode.PARKED
             self._tell(t_s, "parked")
-        if self._path is not None:
-            return Wish(self._path.at(t_s), 0.0)
+        if self._motion is not None:
+            return Wish(self._motion.at(t_s), 0.0)
         return Wish(self._hold_rad, 0.0)
 
     def finished(self, t_s: float) -> bool:
         """Whether QUIT was ordered and has been carried out: the loop may let go."""
         if self._quitting_s is None:
             return False
-        return self._path is None or t_s >= self._path.end_s + SETTLE_S
+        return self._motion is None or t_s >= self._motion.end_s + SETTLE_S
 
     def _begin(self, t_s: float, task: Task, mode: Mode) -> None:
         self.task, self.mode = task, mode
-        self._path = self._hold_rad = None
+        self._motion = self._hold_rad = None
         self.plan.begin(task.epoch, t_s)
 
     def _rest(self, t_s: float, mode: Mode) -> None:
@@ -133,7 +133,7 @@ class Pilot:
             self._tell(t_s, "holding; this robot's limits name no pose to park in")
             return
         self._rest(t_s, Mode.PARKING)
-        self._path = Path(sent_rad, self._limits.park_rad, self._limits, t_s)
+        self._motion = Motion(sent_rad, self._limits.park_rad, self._limits, t_s)
         self._tell(t_s, "parking")
 
     def _silence_s(self, seen: Joints) -> float:

@@ -12,7 +12,7 @@ _PEAK = 15.0 / 8.0
 _SPEED_FRACTION = 0.4
 
 
-class Path:
+class Motion:
     """A motion from one pose to another as a function of time, at rest at both ends.
 
     All joints begin and end together, and none is asked to move faster than 0.4 of its speed limit.

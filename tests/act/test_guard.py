@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from edge_wam.act.guard import Limited, Limits, limit
 from edge_wam.act.limits import load_limits
-from edge_wam.act.park import Path as ParkPath
+from edge_wam.act.park import Motion
 from edge_wam.errors import CalibrationError
 from edge_wam.types import JOINTS
 
@@ -200,26 +200,26 @@ def test_a_wish_is_reached_and_then_nothing_is_limited():
 # --- parking ---------------------------------------------------------------------------------
 
 
-def test_a_parking_path_starts_and_ends_at_rest_in_its_poses_and_is_never_limited():
+def test_a_parking_motion_starts_and_ends_at_rest_in_its_poses_and_is_never_limited():
     start, goal = LIMITS.high_rad, LIMITS.low_rad
-    path = ParkPath(start, goal, LIMITS, start_s=50.0)
-    np.testing.assert_array_equal(path.at(50.0), start)
-    np.testing.assert_allclose(path.at(50.0 + path.duration_s), goal)
-    np.testing.assert_allclose(path.at(1e6), goal)
-    assert not path.done(50.0 + path.duration_s - 0.001)
-    assert path.done(50.0 + path.duration_s + 1e-9)
+    motion = Motion(start, goal, LIMITS, start_s=50.0)
+    np.testing.assert_array_equal(motion.at(50.0), start)
+    np.testing.assert_allclose(motion.at(50.0 + motion.duration_s), goal)
+    np.testing.assert_allclose(motion.at(1e6), goal)
+    assert not motion.done(50.0 + motion.duration_s - 0.001)
+    assert motion.done(50.0 + motion.duration_s + 1e-9)
     sent, t_s = start, 50.0
-    while not path.done(t_s):
+    while not motion.done(t_s):
         t_s += PERIOD_S
-        before, (sent, limited) = sent, guard(path.at(t_s), sent, sent)
+        before, (sent, limited) = sent, guard(motion.at(t_s), sent, sent)
         assert not limited.any
         assert (np.abs(sent - before) <= 0.41 * STEP).all()
 
 
 def test_parking_where_one_is_takes_no_time():
-    path = ParkPath(MIDDLE, MIDDLE, LIMITS, start_s=1.0)
-    assert path.done(1.0)
-    np.testing.assert_array_equal(path.at(1.0), MIDDLE)
+    motion = Motion(MIDDLE, MIDDLE, LIMITS, start_s=1.0)
+    assert motion.done(1.0)
+    np.testing.assert_array_equal(motion.at(1.0), MIDDLE)
 
 
 # --- limits.toml -----------------------------------------------------------------------------
