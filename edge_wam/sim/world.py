@@ -23,9 +23,11 @@ from edge_wam.sim.scene import (
     STALL_TORQUE_NM,
     build_spec,
 )
+from edge_wam.errors import EdgeWamError
 from edge_wam.types import JOINTS, FloatArray, ImageArray
 
 LIFT_M = 0.05  # a cube this far above where it lay counts as lifted
+LIMP_FRICTION_NM, POWERED_FRICTION_NM = 1.0, 0.052  # a 1:345 gearbox resists being driven backwards
 # Folded over the base, gripper half closed: stays put when torque goes, and leaves the table in view.
 PARK_RAD = np.array([0.0, -1.70, 1.45, 0.50, 0.0, 0.15])
 # Above the table, gripper down and open: where every task begins.
@@ -153,6 +155,7 @@ class World:
         limit_nm = STALL_TORQUE_NM * self.torque_limit * self.torque_on
         self.model.actuator_forcerange[self._actuators, 0] = -limit_nm
         self.model.actuator_forcerange[self._actuators, 1] = limit_nm
+        self.model.dof_frictionloss[self.dofs] = np.where(self.torque_on, POWERED_FRICTION_NM, LIMP_FRICTION_NM)
         goal_rad = np.clip(self.goal_rad, self.joint_low_rad, self.joint_high_rad)
         for _ in range(count):
             self._advance_profile(goal_rad)
@@ -182,11 +185,7 @@ class World:
         """What a camera of the model sees now: (height, width, 3) uint8 RGB."""
         renderer = self._renderers.get((width, height))
         if renderer is None:
-            renderer = self._mujoco.Renderer(self.model, height, width)
-            flags = renderer.scene.flags
-            flags[self._mujoco.mjtRndFlag.mjRND_SHADOW] = False  # five times the cost in software GL
-            flags[self._mujoco.mjtRndFlag.mjRND_REFLECTION] = False
-            self._renderers[(width, height)] = renderer
+            renderer = self._renderers[(width, height)] = make_renderer(self.model, width, height)
         renderer.update_scene(self.data, camera)
         image: ImageArray = renderer.render()
         return image
@@ -222,6 +221,22 @@ class World:
             if self.height_m(colour) >= LIFT_M:
                 return colour
         return None
+
+
+def make_renderer(model: Any, width: int, height: int) -> Any:
+    """A renderer of this size, in the calling thread's GL context. Close it before the interpreter ends."""
+    import mujoco
+
+    try:
+        renderer = mujoco.Renderer(model, height, width)
+    except (RuntimeError, ImportError, AttributeError) as error:
+        raise EdgeWamError(
+            f"the simulation cannot render without a screen ({str(error).splitlines()[0]}); "
+            f"try: sudo apt-get install libegl1 libegl-mesa0 libgl1-mesa-dri"
+        ) from error
+    renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = False  # five times the cost in software GL
+    renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = False
+    return renderer
 
 
 def random_cubes(rng: np.random.Generator, count: int) -> FloatArray:

@@ -30,7 +30,8 @@ def shrink(image: ImageArray, crop_px: int, box_px: int) -> ImageArray:
     size = crop_px // box_px
     boxes = square.reshape(*square.shape[:-3], size, box_px, size, box_px, 3)
     total = boxes.sum(axis=(-4, -2), dtype=np.uint32)
-    return ((total + box_px * box_px // 2) // (box_px * box_px)).astype(np.uint8)
+    small: ImageArray = ((total + box_px * box_px // 2) // (box_px * box_px)).astype(np.uint8)
+    return small
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,185 @@
+"""Evaluation faster than real time: the whole robot in one process, with the clock in our hand.
+
+Everything between the frame and the servo bytes is the runtime's own code: features, engine, worker,
+mailboxes, plan, guard, arm, bus codec, librealsense. What is not there is the pty (an in-process port
+carries the bytes) and wall time: a manual clock steps the physics, and a chunk becomes available a set
+delay after its frame was exposed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from edge_wam.act.arm import Arm, Calibration
+from edge_wam.act.bus import FeetechBus
+from edge_wam.act.limits import load_limits
+from edge_wam.clock import ManualClock
+from edge_wam.loop import run
+from edge_wam.mailbox import Mailbox, private_name
+from edge_wam.manifest import Manifest
+from edge_wam.messages import CHUNK, STATE, chunk_record
+from edge_wam.orders import Order, Verb
+from edge_wam.pilot import Patience, Pilot
+from edge_wam.remote import RemoteThinker
+from edge_wam.sense.camera import load_calibration
+from edge_wam.sense.realsense import RealSenseCamera
+from edge_wam.sim.camera import SoftwareCameras
+from edge_wam.sim.scene import FRAME_RATE_HZ, PHYSICS_DT_S
+from edge_wam.sim.servos import ServoChain
+from edge_wam.sim.tasks import Judge, Verdict
+from edge_wam.sim.wire import LoopPort
+from edge_wam.sim.world import World
+from edge_wam.think.policy import WamPolicy
+from edge_wam.think.worker import Worker
+from edge_wam.ticklog import History, TickLog
+from edge_wam.types import JOINTS, Frame
+
+DELAY_S = 0.06  # exposure to chunk: render, librealsense, engine; what the demo measures (LOG.md)
+_PHOTO_EVERY = round(1 / (FRAME_RATE_HZ * PHYSICS_DT_S))
+
+
+class Outcome(NamedTuple):
+    """One episode: what was asked, what came of it, how long it took (simulated), and how the loop fared."""
+
+    seed: int
+    command_id: str
+    verdict: Verdict
+    seconds: float
+    infer_ms: tuple[float, ...]
+    history: History
+    closest_m: float
+
+
+class FastRobot:
+    """A simulated robot whose time passes when somebody waits. One world, many episodes."""
+
+    def __init__(self, calibration: Path, manifest: Manifest, policy: WamPolicy, delay_s: float = DELAY_S) -> None:
+        self.world = World()
+        self._folder, self._manifest, self._policy, self._delay_s = calibration, manifest, policy, delay_s
+        cameras = load_calibration(calibration / "camera.json")
+        self._devices = SoftwareCameras(cameras)
+        by_name = {camera.spec.name: camera.spec for camera in cameras}
+        self._cameras = [
+            RealSenseCamera(by_name[view.name], self._devices.source(view.name), now_s=self._now_s)
+            for view in manifest.cameras
+        ]
+        self._clock = ManualClock()
+        for camera in self._cameras:
+            camera.start()
+        self._base_s = 0.0
+
+    def _now_s(self) -> float:
+        return self._clock.now_s()
+
+    def close(self) -> None:
+        """Let go of cameras and GL."""
+        for camera in self._cameras:
+            camera.stop()
+        self.world.close()
+
+    def frames(self, t_s: float) -> tuple[Frame, ...]:
+        """What the cameras see at t_s (now), through librealsense."""
+        frames = []
+        for view, camera in zip(self._manifest.cameras, self._cameras, strict=True):
+            self._devices.push(view.name, self.world.render(view.name, view.width, view.height), t_s)
+            frames.append(camera.newest(0.0))
+        return tuple(frames)
+
+    def episode(self, seed: int, command_id: str | None = None, watch: Callable[[World], None] | None = None) -> Outcome:
+        """Scatter cubes by `seed`, give a command (default: a cube that is there, by the seed), run the loop to its end."""
+        scene = self.world.reset(seed)
+        if command_id is None:
+            command_id = f"pick_{scene.colours[int(np.random.default_rng(seed + 1).integers(len(scene.colours)))]}"
+        command = next(c for c in self._manifest.commands if c.id == command_id)
+        names = private_name(f"fast.{id(self)}.state"), private_name(f"fast.{id(self)}.chunk")
+        with Mailbox.create(names[0], STATE) as states, Mailbox.create(names[1], CHUNK) as chunks:
+            return _Episode(self, states, chunks, seed, command_id, command.tokens, watch).run()
+
+
+class _Episode:
+    """One run of the loop; `advance` is what happens while it waits."""
+
+    def __init__(
+        self, robot: FastRobot, states: Mailbox, chunks: Mailbox, seed: int, command_id: str, tokens: str,
+        watch: Callable[[World], None] | None,
+    ) -> None:  # fmt: skip
+        manifest, folder = robot._manifest, robot._folder
+        self._robot, self._chunks, self._seed, self._command_id, self._watch = robot, chunks, seed, command_id, watch
+        self.clock = ManualClock(robot._clock.now_s() + 1.0, on_advance=self._advance)
+        robot._clock = self.clock
+        calibration = Calibration.load(folder / "arm.json")
+        self._chain = ServoChain(robot.world, calibration)
+        self._port = LoopPort(self._chain)
+        self._arm = Arm(FeetechBus(self._port, calibration.ids, self.clock), calibration)
+        limits = load_limits(folder / "limits.toml")
+        self._pilot = Pilot(limits, Patience())
+        self._limits = limits
+        self._worker = Worker(
+            robot._policy, manifest.dt_s, manifest.committed_rows_max, manifest.replan_s, states, self.clock.now_s,
+            delay_s=robot._delay_s,
+        )  # fmt: skip
+        self._thinker = RemoteThinker(states, chunks)
+        self._log = TickLog(len(JOINTS), capacity=2000)
+        self._judge = Judge(robot.world, command_id)
+        self._orders = [Order(Verb.DO, tokens)]
+        self._steps = 0
+        self._start_s = self.clock.now_s()
+        self._due: list[tuple[float, np.ndarray]] = []
+        self._infer_ms: list[float] = []
+        self._verdict = Verdict(False, False, False)
+        self._closest_m = np.inf
+
+    def take(self) -> list[Order]:
+        """The loop asks once a tick: the command first, and a QUIT when the judge has seen enough."""
+        orders, self._orders = self._orders, []
+        if not self._verdict.over:
+            self._verdict = self._judge.look()
+            if self._verdict.over:
+                raise _Over
+        return orders
+
+    def run(self) -> Outcome:
+        self._arm.connect()
+        try:
+            run(self._arm, self._thinker, self, self._pilot, self._limits, self.clock, self._log)
+        except _Over:
+            pass
+        seconds = self.clock.now_s() - self._start_s
+        return Outcome(
+            self._seed, self._command_id, self._verdict, seconds, tuple(self._infer_ms), self._log.history(), self._closest_m
+        )
+
+    def _advance(self, now_s: float) -> None:
+        """Physics up to now_s; frames on their grid, thoughts on the frames, chunks when they are due."""
+        while self._start_s + (self._steps + 1) * PHYSICS_DT_S <= now_s + 1e-9:
+            self._robot.world.step()
+            self._chain.update()
+            self._steps += 1
+            t_s = self._start_s + self._steps * PHYSICS_DT_S
+            while self._due and self._due[0][0] <= t_s:
+                self._chunks.put(self._due.pop(0)[1], t_s)
+            if self._steps % _PHOTO_EVERY == 0:
+                self._photo(t_s)
+
+    def _photo(self, t_s: float) -> None:
+        world = self._robot.world
+        tip, cube = world.grasp_position_m(), world.cube_position_m(self._command_id.removeprefix("pick_"))
+        self._closest_m = min(self._closest_m, float(np.linalg.norm(tip - cube)))
+        if self._watch is not None:
+            self._watch(world)
+        if not self._worker.wants(t_s):
+            return
+        frames, began_s = self._robot.frames(t_s), time.perf_counter()
+        thought = self._worker.think(frames)
+        self._infer_ms.append((time.perf_counter() - began_s) * 1e3)
+        if thought is not None:
+            self._due.append((t_s + self._robot._delay_s, chunk_record(thought.chunk, 0.0)))
+
+
+class _Over(Exception):
+    """The judge has seen enough; the loop lets go on its way out."""

@@ -1,0 +1,151 @@
+"""The CPU engine: a model's ONNX graphs in OpenVINO, checked against its golden batch before anything moves.
+
+Three graphs (train/export.py): `context` once a frame, `act` once a denoising step, `dream` when there is
+time to imagine. No torch. Shapes: K rows, J joints, C cameras, F futures, S pixels a side.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_wam.errors import EngineError
+from edge_wam.manifest import Manifest, verify_files
+from edge_wam.think.features import Float32
+from edge_wam.types import ImageArray
+
+ROW_TOLERANCE = 0.02  # standard deviations of a row; a tenth of a millimetre at the fingertip, about
+FRAME_TOLERANCE = 0.05  # unit scale: three grey levels of 256
+IMAGINED_PX = 48
+UNIT_GREY, UNIT_LEVELS = 127.5, 64.0  # grey level = unit * 64 + 127.5, as in train/model.py
+
+
+class Context(NamedTuple):
+    """What one observation means to the model; opaque outside this file. images (1, C, S, S, 3) uint8."""
+
+    images: ImageArray
+    kv: Any
+    hint: Any
+    fine: Any
+    coarse: Any
+
+
+class Actions(NamedTuple):
+    """rows (K, J) in standard deviations (features.targets turns them into radians), and their keys and values."""
+
+    rows: Float32
+    kv: Any
+
+
+class Agreement(NamedTuple):
+    """Largest difference to the golden answers: rows in standard deviations, frames in unit scale."""
+
+    rows: float
+    frames: float
+
+
+class Engine:
+    """One model, loaded and verified. Raises EngineError if it cannot be trusted."""
+
+    def __init__(self, folder: Path, manifest: Manifest, threads: int = 1) -> None:
+        try:
+            import openvino
+        except ImportError as error:
+            raise EngineError(f"the CPU engine needs the package openvino ({error}); try: pip install openvino") from None
+        verify_files(folder, manifest)
+        began_s = time.monotonic()
+        core = openvino.Core()
+        settings = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": "1",
+            "INFERENCE_PRECISION_HINT": "f32",
+            # Pinning would put every process's engine on the same first core.
+            "ENABLE_CPU_PINNING": False,
+        }
+        self.manifest = manifest
+        self._requests: dict[str, Any] = {}
+        for name in ("context", "act", "dream"):
+            try:
+                model = core.read_model(str(folder / f"{name}.onnx"))
+                self._requests[name] = core.compile_model(model, "CPU", settings).create_infer_request()
+            except RuntimeError as error:
+                raise EngineError(f"{folder / name}.onnx cannot be compiled: {str(error).splitlines()[0]}") from None
+        self.agreement = self._verify(folder / "golden.safetensors")
+        self.load_s = time.monotonic() - began_s
+
+    def context(self, images: ImageArray, tokens: NDArray[np.int64], state: Float32) -> Context:
+        """images (C, S, S, 3) uint8, tokens (W,), state (2 J,) -> Context."""
+        batch = np.ascontiguousarray(images[None])
+        out = self._run("context", {"images": batch, "tokens": tokens[None], "state": state[None]})
+        return Context(batch, out["kv"], out["hint"], out["fine"], out["coarse"])
+
+    def act(self, context: Context, noise: Float32, steps: int, committed: Float32 | None = None) -> Actions:
+        """Denoise rows from noise (K, J) in `steps` steps; committed (K, J) holds decided rows, NaN where undecided."""
+        keep = np.zeros(len(noise), np.float32)
+        x = noise.astype(np.float32, copy=True)
+        if committed is not None:
+            keep = (~np.isnan(committed[:, 0])).astype(np.float32)
+            x = np.where(keep[:, None] > 0, committed, x).astype(np.float32)
+        free = (1 - keep)[:, None]
+        for step in range(steps):
+            velocity = self._act_step(context, x, keep, 1 - step / steps)["velocity"][0]
+            x = x - velocity * free / np.float32(steps)
+        return Actions(x, (context, x, keep))
+
+    def imagine(self, actions: Actions, noise: Float32) -> ImageArray:
+        """The frames (C, F, 48, 48, 3) uint8 that the cameras will see if these actions are carried out.
+
+        One step from noise (C, F, 3, 48, 48): the mean of what may come.
+        """
+        frames = self._imagine(actions, noise)
+        grey = np.clip(frames * UNIT_LEVELS + UNIT_GREY, 0, 255)
+        return np.ascontiguousarray(np.moveaxis(grey, -3, -1)).astype(np.uint8)
+
+    def _imagine(self, actions: Actions, noise: Float32) -> Float32:
+        context, rows, keep = actions.kv
+        act_kv = self._act_step(context, rows, keep, 0.0)["act_kv"]
+        inputs = {"kv": context.kv, "act_kv": act_kv, "fine": context.fine, "coarse": context.coarse}
+        inputs |= {"images": context.images, "noisy": noise[None].astype(np.float32), "level": np.ones(1, np.float32)}
+        frames: Float32 = self._run("dream", inputs)["frames"][0]
+        return frames
+
+    def _act_step(self, context: Context, rows: Float32, keep: Float32, level: float) -> dict[str, Any]:
+        inputs = {"kv": context.kv, "hint": context.hint, "rows": rows[None], "committed": keep[None]}
+        return self._run("act", inputs | {"level": np.array([level], np.float32)})
+
+    def _run(self, name: str, inputs: dict[str, Any]) -> dict[str, Any]:
+        request = self._requests[name]
+        # Inputs are shared, outputs copied: a graph's outputs outlive its next inference (the context's do).
+        results = request.infer(inputs, share_inputs=True, share_outputs=False)
+        return {port.get_any_name(): value for port, value in results.items()}
+
+    def _verify(self, path: Path) -> Agreement:
+        """Run the golden batch. EngineError names the larger of the two differences."""
+        from safetensors.numpy import load_file
+
+        golden = load_file(path)
+        rows_error = frames_error = 0.0
+        for index in range(len(golden["tokens"])):
+            context = self.context(golden["images"][index], golden["tokens"][index], golden["state"][index])
+            actions = self.act(context, golden["noise"][index], self.manifest.steps, golden["committed"][index])
+            frames = self._imagine(actions, golden["video_noise"][index].astype(np.float32))
+            rows_error = max(rows_error, _distance(actions.rows, golden["rows"][index]))
+            frames_error = max(frames_error, _distance(frames, golden["frames"][index].astype(np.float32)))
+        if not (rows_error <= ROW_TOLERANCE and frames_error <= FRAME_TOLERANCE):
+            raise EngineError(
+                f"the engine does not reproduce the golden batch of model '{self.manifest.name}': rows differ by "
+                f"{rows_error:.3g} (allowed {ROW_TOLERANCE}), frames by {frames_error:.3g} (allowed {FRAME_TOLERANCE}); "
+                f"nothing will be moved. Try: another version of openvino"
+            )
+        return Agreement(rows_error, frames_error)
+
+
+def _distance(ours: Float32, theirs: Float32) -> float:
+    """Largest difference; infinite where either is not finite."""
+    worst = float(np.abs(ours - theirs).max())
+    return worst if np.isfinite(worst) else float("inf")

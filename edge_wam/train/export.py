@@ -1,0 +1,250 @@
+"""A trained model -> models/<name>/: weights, three portable graphs, a golden batch, the manifest and the card.
+
+    python -m edge_wam.train.export --weights runs/teacher/joint/average.safetensors --out models/so101-tabletop
+
+The graphs are ONNX: `context` (frames, words, joints -> keys and values), `act` (one denoising step)
+and `dream` (one step of the future's). They hold no weights: every large tensor is a reference into
+weights.safetensors, in half precision, widened where it is used. So there is one copy of the weights
+(a few MB), and graph and weights cannot disagree.
+
+The golden batch is real observations with the answers of eager torch on the very weights shipped; the
+runtime refuses an engine that does not reproduce it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from edge_wam import manifest as manifests
+from edge_wam.sim import tasks
+from edge_wam.sim.scene import CROP_PX, FRAME_HEIGHT_PX, FRAME_RATE_HZ, FRAME_WIDTH_PX
+from edge_wam.train import flow
+from edge_wam.train.data import BOX_PX, CAMERAS, CHUNK_DT_S, CHUNK_ROWS
+from edge_wam.train.dataset import WORDS, Episodes, make_features
+from edge_wam.train.model import CONFIGS, FUTURES, IMAGINED_PX, Config, WorldActionModel
+from edge_wam.train.teacher import load_normalisation
+from edge_wam.types import JOINTS
+
+STEPS, REPLAN_S = 10, 0.2
+GRAPHS = ("context", "act", "dream")
+REFERENCED_FROM = 256  # elements; smaller tensors stay in the graph
+
+
+class _Context(nn.Module):
+    def __init__(self, model: WorldActionModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor, tokens: Tensor, state: Tensor) -> tuple[Tensor, ...]:
+        made = self.model.context(images, tokens, state)
+        return made["kv"], made["hint"], made["fine"], made["coarse"]
+
+
+class _Act(_Context):
+    def forward(self, kv: Tensor, hint: Tensor, rows: Tensor, committed: Tensor, level: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+        return self.model.act(kv, hint, rows, committed, level)
+
+
+class _Dream(_Context):
+    def forward(  # type: ignore[override]
+        self, kv: Tensor, act_kv: Tensor, fine: Tensor, coarse: Tensor, images: Tensor, noisy: Tensor, level: Tensor
+    ) -> tuple[Tensor, ...]:
+        return (self.model.dream(kv, act_kv, fine, coarse, images, noisy, level),)
+
+
+NAMES = {
+    "context": (("images", "tokens", "state"), ("kv", "hint", "fine", "coarse")),
+    "act": (("kv", "hint", "rows", "committed", "level"), ("velocity", "act_kv")),
+    "dream": (("kv", "act_kv", "fine", "coarse", "images", "noisy", "level"), ("frames",)),
+}
+
+
+def half(model: WorldActionModel) -> dict[str, Tensor]:
+    """Round the model's weights to half precision in place; returns the tensors to ship."""
+    shipped = {name: value.half().contiguous() for name, value in model.state_dict().items()}
+    model.load_state_dict({name: value.float() for name, value in shipped.items()})
+    return shipped
+
+
+def _offsets(path: Path) -> dict[str, tuple[int, int]]:
+    """Where each tensor's bytes lie in a safetensors file: name -> (offset, length)."""
+    raw = path.read_bytes()
+    size = int.from_bytes(raw[:8], "little")
+    header = json.loads(raw[8 : 8 + size])
+    header.pop("__metadata__", None)
+    return {n: (8 + size + e["data_offsets"][0], e["data_offsets"][1] - e["data_offsets"][0]) for n, e in header.items()}
+
+
+def _refer(graph: Any, weights: Path) -> int:
+    """Replace the graph's large initialisers by references into the weights file; returns how many."""
+    from onnx import TensorProto, helper
+
+    offsets, referred, casts = _offsets(weights), 0, []
+    for tensor in list(graph.graph.initializer):
+        name = tensor.name.removeprefix("model.")
+        if name not in offsets or int(np.prod(tensor.dims)) < REFERENCED_FROM:
+            continue
+        stored = TensorProto(name=f"{tensor.name}.f16", data_type=TensorProto.FLOAT16, dims=tensor.dims)
+        stored.data_location = TensorProto.EXTERNAL
+        for key, value in (("location", weights.name), ("offset", offsets[name][0]), ("length", offsets[name][1])):
+            stored.external_data.add(key=key, value=str(value))
+        casts.append(helper.make_node("Cast", [stored.name], [tensor.name], to=TensorProto.FLOAT))
+        graph.graph.initializer.remove(tensor)
+        graph.graph.initializer.append(stored)
+        referred += 1
+    for cast in reversed(casts):
+        graph.graph.node.insert(0, cast)
+    return referred
+
+
+def export_graphs(model: WorldActionModel, out: Path, example: dict[str, tuple[Tensor, ...]]) -> None:
+    """Write the three graphs beside weights.safetensors."""
+    import onnx
+
+    modules = {"context": _Context(model), "act": _Act(model), "dream": _Dream(model)}
+    for name, module in modules.items():
+        inputs, outputs = NAMES[name]
+        program = torch.onnx.export(
+            module.eval(),
+            example[name],
+            input_names=inputs,
+            output_names=outputs,
+            dynamo=True,
+            optimize=False,  # folding would turn weights into other tensors
+            verbose=False,
+        )
+        assert program is not None
+        graph = program.model_proto
+        if not _refer(graph, out / "weights.safetensors"):
+            raise RuntimeError(f"no weight of graph {name} was found in the weights file")
+        for node in graph.graph.node:
+            del node.metadata_props[:]  # traces of this machine's paths
+            node.doc_string = ""
+        for value in graph.graph.value_info:
+            del value.metadata_props[:]
+        del graph.metadata_props[:]
+        del graph.graph.metadata_props[:]
+        onnx.save(graph, str(out / f"{name}.onnx"))
+
+
+@torch.no_grad()
+def golden(model: WorldActionModel, batch: Any, steps: int, seed: int) -> dict[str, Tensor]:
+    """Observations, one at a time, and eager answers: with nothing committed, and with rows committed."""
+    generator = torch.Generator().manual_seed(seed)
+    kept: dict[str, list[Tensor]] = {}
+    for index in range(len(batch.tokens)):
+        images, tokens, state = batch.images[index : index + 1], batch.tokens[index : index + 1], batch.state[index : index + 1]
+        context = model.context(images, tokens, state)
+        noise = torch.randn(1, model.config.rows, model.config.joints, generator=generator)
+        committed = torch.full_like(noise, torch.nan)
+        if index % 2:
+            committed[:, :4] = batch.rows[index : index + 1, :4]
+        rows, act_kv = flow.sample_actions(model, context, noise, steps, committed)
+        dreamt = torch.randn(1, len(CAMERAS), FUTURES, 3, IMAGINED_PX, IMAGINED_PX, generator=generator)
+        frames = flow.sample_video(model, context, act_kv, images, dreamt, 1)
+        entry = {"images": images, "tokens": tokens, "state": state, "noise": noise, "committed": committed,
+                 "rows": rows, "video_noise": dreamt.half(), "frames": frames.half()}  # fmt: skip
+        for name, value in entry.items():
+            kept.setdefault(name, []).append(value)
+    return {name: torch.cat(values).contiguous() for name, values in kept.items()}
+
+
+def golden_batch(data: Episodes, normalisation: Any, count: int, seed: int) -> Any:
+    """`count` recordings as the robot would see them: no lighting, no noise, uint8 frames."""
+    from edge_wam.train.dataset import Batch, command_tokens
+
+    features = make_features(normalisation)
+    index = np.random.default_rng(seed).choice(data.usable, count, replace=False)
+    position = data.position_rad[index].astype(np.float64)
+    return Batch(
+        torch.from_numpy(data.frames[index]),
+        command_tokens(features)[data.colour[index]],
+        torch.from_numpy(features.state(position, data.sent_rad[index])),
+        torch.empty(0),
+        torch.from_numpy(features.rows(data.target_rad[index], position)),
+        torch.empty(0),
+        torch.empty(0),
+    )
+
+
+def make_manifest(folder: Path, config: Config, normalisation: Any, parents: dict[str, Any]) -> manifests.Manifest:
+    """The contract, from the suite and the configuration; hashes are of what lies in `folder`."""
+    names = ["weights.safetensors", "golden.safetensors", *(f"{name}.onnx" for name in GRAPHS)]
+    del config
+    return manifests.Manifest(
+        name=tasks.SUITE,
+        joints=JOINTS,
+        dt_s=CHUNK_DT_S,
+        rows=CHUNK_ROWS,
+        committed_rows_max=flow.COMMITTED_MAX,
+        replan_s=REPLAN_S,
+        cameras=tuple(
+            manifests.CameraView(name, FRAME_WIDTH_PX, FRAME_HEIGHT_PX, FRAME_RATE_HZ, CROP_PX, BOX_PX) for name in CAMERAS
+        ),
+        vocabulary=tasks.vocabulary(),
+        words=WORDS,
+        commands=tuple(manifests.Command(c.id, c.tokens, c.phrases) for c in tasks.commands()),
+        normalisation=normalisation,
+        steps=STEPS,
+        precision="fp32",
+        files=manifests.hashes(folder, names),
+        measured={},
+        parents=parents,
+    )
+
+
+def export(weights: Path, normalisation_path: Path, data_folder: Path, out: Path, config_name: str) -> None:
+    """Everything in `out`."""
+    out.mkdir(parents=True, exist_ok=True)
+    config = CONFIGS[config_name]
+    model = WorldActionModel(config)
+    model.load_state_dict(load_file(weights))
+    model.eval()
+    save_file(half(model), out / "weights.safetensors")
+    normalisation = load_normalisation(normalisation_path)
+    data = Episodes.load(data_folder)
+    batch = golden_batch(data, normalisation, 4, seed=0)
+    save_file(golden(model, batch, STEPS, seed=0), out / "golden.safetensors")
+    export_graphs(model, out, examples(model, batch))
+    parents = {"config": config_name, "parameters": sum(p.numel() for p in model.parameters())}
+    parents |= {"demonstrations": len(np.unique(data.key, axis=0)), "recordings": len(data.usable)}
+    manifests.write(out, make_manifest(out, config, normalisation, parents))
+
+
+@torch.no_grad()
+def examples(model: WorldActionModel, batch: Any) -> dict[str, tuple[Tensor, ...]]:
+    """Inputs of batch 1 for each graph: the shapes are fixed at one observation."""
+    images, tokens, state = batch.images[:1], batch.tokens[:1], batch.state[:1]
+    context = model.context(images, tokens, state)
+    rows, committed, level = batch.rows[:1], torch.zeros(1, model.config.rows), torch.ones(1)
+    _, act_kv = model.act(context["kv"], context["hint"], rows, committed, level)
+    noisy = torch.zeros(1, model.config.cameras, FUTURES, 3, IMAGINED_PX, IMAGINED_PX)
+    return {
+        "context": (images, tokens, state),
+        "act": (context["kv"], context["hint"], rows, committed, level),
+        "dream": (context["kv"], act_kv, context["fine"], context["coarse"], images, noisy, level),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weights", type=Path, default=Path("runs/teacher/joint/average.safetensors"))
+    parser.add_argument("--normalisation", type=Path, default=Path("runs/teacher/normalisation.json"))
+    parser.add_argument("--data", type=Path, default=Path("runs/data"))
+    parser.add_argument("--out", type=Path, default=Path("models/so101-tabletop"))
+    parser.add_argument("--config", choices=CONFIGS, default="nano")
+    arguments = parser.parse_args()
+    export(arguments.weights, arguments.normalisation, arguments.data, arguments.out, arguments.config)
+    print(f"{arguments.out}: {', '.join(sorted(p.name for p in arguments.out.iterdir()))}")
+
+
+if __name__ == "__main__":
+    main()
