@@ -1,0 +1,69 @@
+# make             lists what there is
+# make demo        the whole robot, simulated; ARGS go to `edge-wam demo`
+# make test        everything that can be proved without hardware
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+# An index of torch wheels without CUDA, where one can be had; empty: the usual wheels, gigabytes on x86_64.
+TORCH_INDEX ?=
+
+BIN := $(VENV)/bin
+# Stamps: an install is repeated only when setup.py has changed.
+MADE := $(VENV)/.made
+DEMO := $(VENV)/.demo-installed
+TEST := $(VENV)/.test-installed
+VOICE := $(VENV)/.test-voice
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench clean system
+
+help:  ## this list
+	@echo "edge_wam: a spoken command moves a robot arm. No hardware is needed for any of these:"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo "e.g.: make demo ARGS='--command \"pick up the blue cube\" --seed 7'"
+
+demo: system $(DEMO)  ## install (no torch), then pick up a cube as told; ARGS='--seed 7 --episodes 3 --headless'
+	@$(BIN)/edge-wam demo $(ARGS)
+
+test: system $(TEST) $(VOICE)  ## install everything (torch too), then run the tests; ARGS go to pytest
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: system $(TEST)  ## lint, format, types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+bench: system $(DEMO)  ## 50 episodes faster than real time; the last line is JSON (goes into LOG.md)
+	@$(BIN)/edge-wam evaluate --episodes 50 --seed 7 --json $(ARGS)
+
+clean:  ## remove the environment, caches and the demo's film; runs/ (data, checkpoints) stays
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis demo.mp4 demo.gif
+	find edge_wam tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
+
+system:
+	@command -v $(PYTHON) >/dev/null || { \
+		echo "no $(PYTHON) here; try: sudo apt-get install python3 python3-venv" >&2; exit 1; }
+	@$(PYTHON) scripts/check_system.py
+
+$(MADE): | system
+	@echo "== a virtual environment in $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(DEMO): $(MADE) setup.py
+	@echo "== installing edge_wam, the simulator and the recognisers in $(VENV) (no torch)"
+	@$(BIN)/python -m pip install --disable-pip-version-check -e '.[sim,voice]'
+	@touch $@
+
+$(TEST): $(MADE) setup.py
+	@echo "== installing edge_wam with torch and the test tools in $(VENV)"
+	@$(BIN)/python -m pip install --disable-pip-version-check \
+		$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -e '.[sim,voice,train,dev]'
+	@touch $@ $(DEMO)
+
+# A real Vosk model, for tests only. Without it (no network) those tests skip and say so.
+$(VOICE): $(wildcard scripts/fetch_test_voice.py) | $(TEST)
+	@echo "== a Vosk model for the tests"
+	@if $(BIN)/python scripts/fetch_test_voice.py; then touch $@; \
+		else echo "NOTE: no Vosk model for the tests; those that need one will be skipped" >&2; fi

