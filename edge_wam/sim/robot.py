@@ -25,7 +25,7 @@ from edge_wam.sense.camera import CameraSpec, load_calibration
 from edge_wam.sim.camera import FrameOutlet
 from edge_wam.sim.scene import FRAME_RATE_HZ, PHYSICS_DT_S
 from edge_wam.sim.servos import ServoChain
-from edge_wam.sim.tasks import Judge, Verdict
+from edge_wam.sim.tasks import Judge, Verdict, colour_of
 from edge_wam.sim.wire import PtyPort
 from edge_wam.sim.world import World, make_renderer
 
@@ -120,11 +120,10 @@ class Stage:
     def look(self) -> None:
         """Once a physics tick or so: take a new wish, judge."""
         if (letter := self._wishes.take()) is not None:
-            seed = int(letter.record["seed"])
-            scene = self._world.scatter(np.random.default_rng(seed), seed)
+            seed, command = int(letter.record["seed"]), bytes(letter.record["command"]).decode()
+            scene = self._world.scatter(np.random.default_rng(seed), seed, colour_of(command))
             self._record["episode"] = letter.record["episode"]
             self._record["colours"] = [colour.encode() for colour in scene.colours]
-            command = bytes(letter.record["command"]).decode()
             self._judge = Judge(self._world, command) if command else None
         self.tell()
 

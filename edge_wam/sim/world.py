@@ -88,9 +88,11 @@ class World:
         self.place_arm(PARK_RAD if joints_rad is None else joints_rad)
         return self.scatter(rng, seed)
 
-    def scatter(self, rng: np.random.Generator, seed: int = -1) -> Scene:
-        """Three cubes of different colours at random poses; the arm stays as it is."""
+    def scatter(self, rng: np.random.Generator, seed: int = -1, wanted: str = "") -> Scene:
+        """Three cubes of different colours at random poses, `wanted` among them; the arm stays as it is."""
         colours = tuple(rng.permutation(list(COLOURS))[:3].tolist())
+        if wanted and wanted not in colours:
+            colours = (wanted, *colours[1:])
         poses = random_cubes(rng, len(colours))
         self.place_cubes(colours, poses)
         self.scene = Scene(seed, colours, poses)

@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from edge_wam.mailbox import Mailbox
-from edge_wam.messages import State, chunk_record, read_state
+from edge_wam.messages import CHUNK, STATE, State, chunk_record, read_state
 from edge_wam.think.policy import Delay, WamPolicy, committed_rows
 from edge_wam.types import ActionChunk, Frame, ImageArray, Observation
 
@@ -200,7 +200,7 @@ def policy_main(life: Stoppable, settings: PolicySettings, open_cameras: Callabl
     manifest = manifests.load(folder)
     policy = WamPolicy(manifest, Engine(folder, manifest, settings.threads), settings.steps)
     cameras = open_cameras(settings.sight)
-    states, chunks = Mailbox.open(settings.state_box), Mailbox.open(settings.chunk_box)
+    states, chunks = Mailbox.open(settings.state_box, STATE), Mailbox.open(settings.chunk_box, CHUNK)
     recorder = Recorder(Path(settings.record_to), policy.ahead_s) if settings.record_to else None
     replan_s = settings.replan_s or manifest.replan_s
     worker = Worker(policy, manifest.dt_s, manifest.committed_rows_max, replan_s, states, time.monotonic)

@@ -1,0 +1,129 @@
+"""The command line: `edge-wam <verb>`. Nothing heavy is imported before the verb needs it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from edge_wam import __version__
+from edge_wam import config as settings
+from edge_wam.config import Config
+from edge_wam.errors import EdgeWamError
+
+
+def parser() -> argparse.ArgumentParser:
+    """Every verb and flag."""
+    top = argparse.ArgumentParser(prog="edge-wam", description="A World Action Model on the robot itself.")
+    top.add_argument("--version", action="version", version=f"edge-wam {__version__}")
+    verbs = top.add_subparsers(dest="verb", required=True, metavar="verb")
+
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--config", type=Path, help="settings (TOML); default: the simulated robot")
+    common.add_argument("--model", type=Path, help="model folder, instead of the settings'")
+
+    demo = verbs.add_parser("demo", parents=[common], help="a spoken command moves the simulated arm, and a film of it")
+    demo.add_argument("--command", default="pick up the red cube", help="what the robot is to do")
+    demo.add_argument("--say", default="", help="let espeak-ng say this instead of the recorded sentence")
+    demo.add_argument("--wav", default="", help="play this recording instead")
+    demo.add_argument("--language", default="", help="language spoken: en, zh")
+    demo.add_argument("--episodes", type=int, default=1)
+    demo.add_argument("--seed", type=int, default=0, help="where the cubes lie")
+    demo.add_argument("--out", type=Path, default=Path("demo.mp4"), help="the film")
+    demo.add_argument("--headless", action="store_true", help="do not open the film at the end")
+
+    run = verbs.add_parser("run", parents=[common], help="the robot: listen, and do what is said, until Ctrl-C")
+    run.add_argument("--language", default="", help="language spoken: en, zh")
+
+    evaluate = verbs.add_parser("evaluate", parents=[common], help="episodes faster than real time, judged")
+    evaluate.add_argument("--episodes", type=int, default=50)
+    evaluate.add_argument("--seed", type=int, default=0)
+    evaluate.add_argument("--steps", type=int, default=0, help="denoising steps; 0: the manifest's")
+    evaluate.add_argument("--workers", type=int, default=0, help="processes; 0: one a core")
+    evaluate.add_argument("--json", action="store_true", help="nothing but the JSON line")
+
+    verbs.add_parser("doctor", parents=[common], help="look at everything the robot needs, move nothing")
+
+    fetch = verbs.add_parser("fetch-voice", help="download the speech model of a language, size and sha256 checked")
+    fetch.add_argument("language", help="en")
+    fetch.add_argument("--file", type=Path, help="a zip that is here already, instead of downloading")
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a verb. 0: done; 1: done, but not achieved; 2: a mistake of the user's, in one line."""
+    arguments = parser().parse_args(argv)
+    try:
+        return _VERBS[arguments.verb](arguments)
+    except EdgeWamError as error:
+        print(f"edge-wam: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _config(arguments: argparse.Namespace) -> Config:
+    config = settings.load(arguments.config)
+    if arguments.model is not None:
+        config = replace(config, model=replace(config.model, folder=arguments.model))
+    if language := getattr(arguments, "language", ""):
+        config = replace(config, voice=replace(config.voice, language=language))
+    return config
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from edge_wam import manifest
+    from edge_wam.demo import Wanted, demo
+
+    config = _config(arguments)
+    if arguments.episodes < 1:
+        raise EdgeWamError(f"--episodes: expected at least 1, found {arguments.episodes}")
+    wanted = Wanted(
+        arguments.command, arguments.say, arguments.wav, arguments.episodes, arguments.seed, arguments.out,
+        arguments.headless,
+    )  # fmt: skip
+    return demo(config, manifest.load(config.model.folder), wanted)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from edge_wam import manifest
+    from edge_wam.live import live
+
+    config = _config(arguments)
+    return live(config, manifest.load(config.model.folder))
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from edge_wam import manifest
+    from edge_wam.robot import check, simulated
+
+    config = _config(arguments)
+    check(config, manifest.load(config.model.folder))
+    if arguments.episodes < 1:
+        raise EdgeWamError(f"--episodes: expected at least 1, found {arguments.episodes}")
+    code: int = simulated("evaluate").main(
+        config.robot.calibration, config.model.folder, arguments.episodes, arguments.seed, arguments.steps,
+        arguments.workers, arguments.json,
+    )  # fmt: skip
+    return code
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from edge_wam.service.doctor import examine
+
+    return examine(_config(arguments))
+
+
+def _fetch_voice(arguments: argparse.Namespace) -> int:
+    from edge_wam.sense.fetch import fetch_voice
+
+    print(fetch_voice(arguments.language, arguments.file))
+    return 0
+
+
+_VERBS = {"demo": _demo, "run": _run, "evaluate": _evaluate, "doctor": _doctor, "fetch-voice": _fetch_voice}
+
+if __name__ == "__main__":
+    sys.exit(main())

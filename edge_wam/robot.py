@@ -1,0 +1,285 @@
+"""Where the seams are joined: a real robot, or a simulated one. Everything else is the same code.
+
+    with house(config, manifest, ...) as robot:    # real() or simulated(), by config.robot.port
+        run(robot.arm, robot.thinker, orders, ...)
+
+`simulated` is the only door to edge_wam.sim in the whole runtime.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+from edge_wam.act.arm import Arm, Calibration
+from edge_wam.act.bus import FeetechBus, open_port
+from edge_wam.act.guard import Limits
+from edge_wam.act.limits import load_limits
+from edge_wam.config import SIMULATED, Config
+from edge_wam.errors import ConfigError
+from edge_wam.mailbox import Mailbox, private_name
+from edge_wam.manifest import Manifest, refuse_disagreements
+from edge_wam.messages import CHUNK, HEARD, STATE, HeardReader
+from edge_wam.process import Child
+from edge_wam.remote import RemoteThinker
+from edge_wam.sense.camera import CameraCalibration, CameraThread, load_calibration, newest_frames
+from edge_wam.sense.realsense import Device, RealSenseCamera, Recording, Source
+from edge_wam.sense.sound import SoundSource
+from edge_wam.sense.voice import VoiceSettings, voice_main
+from edge_wam.think.worker import PolicySettings, policy_main
+from edge_wam.types import JOINTS, Frame
+
+POLICY_READY_S, ROBOT_READY_S, VOICE_READY_S = 120.0, 120.0, 60.0
+
+
+def simulated(module: str) -> ModuleType:
+    """edge_wam.sim.<module>: the one door to the simulation."""
+    import importlib
+
+    import edge_wam.sim
+
+    return importlib.import_module(f"{edge_wam.sim.__name__}.{module}")
+
+
+# --- sight: what the policy process opens ---------------------------------------------------
+
+
+class Sight(NamedTuple):
+    """The model's cameras, in its order: plain values that cross into the policy process.
+
+    sources are serial numbers or recordings; frames is '' or the prefix of a simulated robot's mailboxes.
+    """
+
+    calibration: str
+    names: tuple[str, ...]
+    sources: tuple[str, ...]
+    frames: str
+    stale_s: float
+
+
+class Eyes:
+    """A FrameSource (think/worker.py) over one CameraThread a camera."""
+
+    def __init__(self, threads: Sequence[CameraThread], feeder: contextlib.AbstractContextManager[object]) -> None:
+        self._threads, self._feeder = threads, feeder
+
+    def start(self) -> None:
+        """Open every camera. CameraError for the first that cannot be opened."""
+        self._feeder.__enter__()
+        for thread in self._threads:
+            thread.start()
+
+    def newest(self, after_s: float, timeout_s: float) -> tuple[Frame, ...] | None:
+        return newest_frames(self._threads, after_s, timeout_s)
+
+    def stop(self) -> None:
+        for thread in self._threads:
+            thread.stop()
+        self._feeder.__exit__(None, None, None)
+
+
+def open_cameras(sight: object) -> Eyes:
+    """In the policy process: the cameras of a Sight, through librealsense whatever they are."""
+    assert isinstance(sight, Sight)
+    known = {camera.spec.name: camera for camera in load_calibration(Path(sight.calibration) / "camera.json")}
+    cameras = [known[name] for name in sight.names]
+    if sight.frames:
+        source_of, feeder = _simulated_cameras(sight.frames, cameras)
+    else:
+        source_of, feeder = _device_or_recording(sight), contextlib.nullcontext()
+    threads = [
+        CameraThread(RealSenseCamera(camera.spec, source_of(camera.spec.name)), stale_s=sight.stale_s) for camera in cameras
+    ]
+    return Eyes(threads, feeder)
+
+
+def _device_or_recording(sight: Sight) -> Callable[[str], Source]:
+    named = dict(zip(sight.names, sight.sources, strict=True))
+
+    def source(name: str) -> Source:
+        return Recording(Path(named[name])) if named[name].endswith(".db3") else Device(named[name])
+
+    return source
+
+
+def _simulated_cameras(
+    prefix: str, cameras: Sequence[CameraCalibration]
+) -> tuple[Callable[[str], Source], contextlib.AbstractContextManager[object]]:
+    sim = simulated("camera")
+    devices = sim.SoftwareCameras(cameras)
+    feeder = sim.FrameFeeder(sim.FrameInlet(prefix, [camera.spec for camera in cameras], timeout_s=10.0), devices)
+
+    @contextlib.contextmanager
+    def feeding() -> Iterator[None]:
+        feeder.start()
+        try:
+            yield
+        finally:
+            feeder.stop()
+
+    return devices.source, feeding()
+
+
+# --- the house ------------------------------------------------------------------------------
+
+
+class Sound(NamedTuple):
+    """What the voice process listens to: opened there. None in House: no voice."""
+
+    open_source: Callable[[], SoundSource]
+
+
+@dataclass
+class House:
+    """A robot that is ready to run: its arm, its policy, its ears, and the simulation's stage if there is one."""
+
+    arm: Arm
+    limits: Limits
+    thinker: RemoteThinker
+    heard: HeardReader
+    policy: Child
+    voice: Child | None
+    stage: Stage | None
+
+
+class Stage:
+    """The demo's end of the simulated robot: new cubes, and the judge's verdict."""
+
+    def __init__(self, wishes: Mailbox, truths: Mailbox, wish_type: object) -> None:
+        import numpy as np
+
+        self._wishes, self._truths = wishes, truths
+        self._record = np.zeros((), wish_type)  # type: ignore[call-overload]
+
+    @property
+    def port(self) -> str:
+        letter = self._truths.get()
+        return "" if letter is None else bytes(letter.record["port"]).decode()
+
+    def scatter(self, seed: int, command_id: str) -> None:
+        """New cubes; from now on the judge judges this command ('' for none)."""
+        self._record["episode"] += 1
+        self._record["seed"], self._record["command"] = seed, command_id.encode()
+        self._wishes.put(self._record)
+
+    def verdict(self) -> Truth | None:
+        """The judge's word on the present episode; None until the robot has taken the wish."""
+        letter = self._truths.get()
+        if letter is None or letter.record["episode"] != self._record["episode"]:
+            return None
+        record = letter.record
+        return Truth(
+            bool(record["success"]),
+            bool(record["wrong_object"]),
+            bool(record["over"]),
+            tuple(bytes(colour).decode() for colour in record["colours"]),
+            bytes(record["lifted"]).decode(),
+        )
+
+
+class Truth(NamedTuple):
+    """What the simulator knows: success means that the named cube is up and has stayed up."""
+
+    success: bool
+    wrong_object: bool
+    over: bool
+    colours: tuple[str, ...]
+    lifted: str
+
+
+def sight_of(config: Config, manifest: Manifest, frames: str) -> Sight:
+    """The model's cameras as the settings name them. ConfigError if one is not named."""
+    named = {camera.name: camera.source for camera in config.cameras}
+    for view in manifest.cameras:
+        if view.name not in named:
+            raise ConfigError(
+                f"{config.source}: model '{manifest.name}' wants a camera '{view.name}', cameras names {', '.join(named)}"
+            )
+    names = tuple(view.name for view in manifest.cameras)
+    folder = str(config.robot.calibration)
+    return Sight(folder, names, tuple(named[name] for name in names), frames, config.stale.frame_s)
+
+
+def check(config: Config, manifest: Manifest) -> tuple[Calibration, Limits]:
+    """Everything that can be refused before anything is opened or moved."""
+    calibration = Calibration.load(config.robot.calibration / "arm.json")
+    limits = load_limits(config.robot.calibration / "limits.toml")
+    cameras = load_calibration(config.robot.calibration / "camera.json")
+    refuse_disagreements(manifest, JOINTS, [camera.spec for camera in cameras])
+    sight_of(config, manifest, "")
+    return calibration, limits
+
+
+@contextlib.contextmanager
+def house(
+    config: Config,
+    manifest: Manifest,
+    *,
+    seed: int = 0,
+    record_to: str = "",
+    sound: Sound | None = None,
+    say: Callable[[str], None] = print,
+) -> Iterator[House]:
+    """Start every process and connect the arm; stop them all on the way out, whatever happened."""
+    calibration, limits = check(config, manifest)
+    with contextlib.ExitStack() as stack:
+        states = stack.enter_context(Mailbox.create(private_name("state"), STATE))
+        chunks = stack.enter_context(Mailbox.create(private_name("chunk"), CHUNK))
+        heard = stack.enter_context(Mailbox.create(private_name("heard"), HEARD))
+        stage, frames, path = None, "", config.robot.port
+        if config.robot.port == SIMULATED:
+            frames = private_name("frames")
+            stage = _start_simulated_robot(stack, config, seed, frames)
+            path = stage.port
+            say(f"simulated robot: servo bus on {path}, cameras through librealsense")
+        else:
+            open_port(path, config.robot.baud_bps).close()  # a port that is not there is known before the model is loaded
+        settings = PolicySettings(
+            str(config.model.folder), config.model.steps, config.model.threads, config.model.replan_s,
+            private_name("state"), private_name("chunk"), sight_of(config, manifest, frames), record_to,
+        )  # fmt: skip
+        policy = _child(stack, Child("policy", policy_main, (settings, open_cameras)))
+        voice = None
+        if sound is not None:
+            phrases = manifest.phrases(config.voice.language)
+            told = VoiceSettings(
+                config.voice.engine, config.voice.language, config.voice.vosk_model, phrases, private_name("heard")
+            )
+            voice = _child(stack, Child("voice", voice_main, (told, sound.open_source)))
+            voice.wait_ready(VOICE_READY_S)
+        policy.wait_ready(POLICY_READY_S)
+        port = open_port(path, config.robot.baud_bps)
+        bus = FeetechBus(port, calibration.ids)
+        stack.callback(bus.close)
+        arm = Arm(bus, calibration)
+        arm.connect()
+        yield House(arm, limits, RemoteThinker(states, chunks), HeardReader(heard), policy, voice, stage)
+
+
+def _child(stack: contextlib.ExitStack, child: Child) -> Child:
+    stack.callback(child.stop)
+    return child
+
+
+def _start_simulated_robot(stack: contextlib.ExitStack, config: Config, seed: int, frames: str) -> Stage:
+    sim = simulated("robot")
+    wishes = stack.enter_context(Mailbox.create(private_name("wish"), sim.WISH))
+    truths = stack.enter_context(Mailbox.create(private_name("truth"), sim.TRUTH))
+    settings = sim.SimSettings(
+        str(config.robot.calibration), seed, frames, private_name("wish"), private_name("truth")
+    )
+    child = _child(stack, Child("robot", sim.robot_main, (settings,)))
+    child.wait_ready(ROBOT_READY_S)
+    return Stage(wishes, truths, sim.WISH)
+
+
+def microphone(device: str) -> Sound:
+    """The real microphone."""
+    from edge_wam.sense.microphone import Microphone
+
+    return Sound(functools.partial(Microphone, device))

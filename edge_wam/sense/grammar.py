@@ -1,0 +1,131 @@
+"""What can be said: the phrases of one language, their words in the recogniser's own words, and STOP.
+
+The phrases come as data (the model's manifest). Three things are ours, by language: the words that
+stop the arm, decoys (words that turn a command into none, so that they are heard as themselves
+instead of being bent into the nearest phrase), and nothing else.
+
+Pure: no recogniser is imported here.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Sequence
+
+from edge_wam.errors import VoiceError, nearest
+
+# Any of these words, anywhere in what was heard, stops the arm: a false stop is cheap.
+STOP_WORDS = {"en": ("stop",), "zh": ("停", "停下", "停止", "别动")}
+
+# Heard as themselves these make a sentence that is no command. A recogniser with nothing but the
+# commands in its grammar hears "do not pick up the red cube" as the command.
+DECOYS = {
+    "en": (
+        *("do not", "don't", "never", "put down", "drop", "push", "touch", "move", "throw", "open", "close"),
+        *("yellow", "orange", "black", "white", "brown", "pink", "ball", "cup", "bowl", "box", "phone"),
+    ),
+    "zh": ("不要", "不", "别", "放下", "推", "打开", "关闭", "黄色", "黑色", "白色", "橙色", "球", "杯子", "盒子"),
+}
+
+UNKNOWN = "[unk]"  # what stands in the text for sound that is no word of the grammar
+
+
+class Grammar:
+    """Phrases of one language that a recogniser can hear. `phrases` are in the recogniser's words.
+
+    `text -> words` is done here once, at start: lower case, and Chinese, which is written without
+    spaces, is cut into the fewest words that the recogniser has.
+    """
+
+    def __init__(self, language: str, phrases: Sequence[str], decoys: Sequence[str]) -> None:
+        self.language = language
+        self.phrases, self.decoys = tuple(phrases), tuple(decoys)
+        self.stop_words = STOP_WORDS[language]
+        self._keys = frozenset(map(key, phrases))
+
+    def is_phrase(self, text: str) -> bool:
+        """True if it is exactly one of the phrases; case and spaces do not matter."""
+        return key(text) in self._keys
+
+    def is_stop(self, text: str) -> bool:
+        """True if any word of it means STOP."""
+        return any(word in self.stop_words for word in text.split())
+
+
+def make_grammar(
+    language: str,
+    phrases: Iterable[str],
+    knows: Callable[[str], bool],
+    vocabulary: Callable[[], Iterable[str]],
+    recogniser: str,
+) -> Grammar:
+    """The grammar of `phrases`, every word checked against what the recogniser `knows`.
+
+    VoiceError names the first word that it cannot hear, with the nearest one of its `vocabulary` (a
+    list of 100,000, made only for that), or the phrase that could never be obeyed because it holds
+    a STOP word. A decoy that the recogniser does not know is left out: nobody needs it.
+    """
+    if language not in STOP_WORDS:
+        raise VoiceError(
+            f"voice.language: no STOP words for '{language}'{nearest(language, STOP_WORDS)}; "
+            f"try one of: {', '.join(STOP_WORDS)}"
+        )
+    for word in STOP_WORDS[language]:
+        if not knows(word):
+            raise VoiceError(f"{recogniser} does not know the STOP word '{word}'; try: another recogniser or model")
+    words = [" ".join(_words(phrase, knows, vocabulary, recogniser)) for phrase in dict.fromkeys(phrases)]
+    if not words:
+        raise VoiceError(f"no phrases in '{language}' to listen for; try: a model with commands.phrases.{language}")
+    for text in words:
+        if any(word in STOP_WORDS[language] for word in text.split()):
+            raise VoiceError(f"phrase '{text}' holds a word that means STOP, so it could never be obeyed; try: say it differently")
+    heard = {word for text in words for word in text.split()}
+    decoys = [decoy for decoy in DECOYS[language] if all(map(knows, decoy.split())) and decoy not in heard]
+    return Grammar(language, dict.fromkeys(words), decoys)
+
+
+def key(text: str) -> str:
+    """Text without case, spaces and punctuation at its ends: what two ways to write a phrase share."""
+    return "".join(text.casefold().split()).strip(".,!?。，！？")
+
+
+def _words(
+    phrase: str, knows: Callable[[str], bool], vocabulary: Callable[[], Iterable[str]], recogniser: str
+) -> list[str]:
+    found: list[str] = []
+    for token in phrase.casefold().strip(".,!?。，！？ ").split():
+        pieces = [token] if knows(token) else _cut(token, knows) if not token.isascii() else None
+        if pieces is None:
+            raise VoiceError(
+                f"{recogniser} cannot hear '{token}' in '{phrase}': it is not in its vocabulary"
+                f"{nearest(token, _close(token, vocabulary()))}; try: say it with words it knows"
+            )
+        found += pieces
+    if not found:
+        raise VoiceError("an empty phrase cannot be heard; try: remove it from the model's commands")
+    return found
+
+
+def _cut(text: str, knows: Callable[[str], bool]) -> list[str] | None:
+    """`text` as the fewest words that are known, or None if it cannot be cut."""
+
+    @functools.cache
+    def best(start: int) -> tuple[str, ...] | None:
+        if start == len(text):
+            return ()
+        found: tuple[str, ...] | None = None
+        for end in range(len(text), start, -1):  # long words first, so that they win among equals
+            if knows(text[start:end]) and (rest := best(end)) is not None:
+                cut = (text[start:end], *rest)
+                if found is None or len(cut) < len(found):
+                    found = cut
+        return found
+
+    pieces = best(0)
+    return None if pieces is None else list(pieces)
+
+
+def _close(word: str, vocabulary: Iterable[str]) -> list[str]:
+    """Words that can be near: `nearest` compares letter by letter and is slow over 100,000."""
+    letters = set(word)
+    return [known for known in vocabulary if abs(len(known) - len(word)) <= 2 and letters & set(known[:1] + known[-1:])]

@@ -1,0 +1,38 @@
+"""A microphone on a stage: silence, and a sentence whenever the demo gives the cue."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from edge_wam.clock import MonotonicClock
+from edge_wam.mailbox import Mailbox, RecordType
+from edge_wam.sense.sound import Block
+from edge_wam.sense.wav import read_wav
+from edge_wam.sim.microphone import SimMicrophone
+
+CUE: RecordType = np.dtype([("sequence", np.int64), ("wav", "S512")])
+
+
+class CuedMicrophone:
+    """A SoundSource that plays the WAV named in its CUE mailbox, each time the sequence number grows."""
+
+    def __init__(self, mailbox: str) -> None:
+        self._cues = Mailbox.open(mailbox, CUE)
+        self._clock = MonotonicClock()
+        self._playing = SimMicrophone(np.zeros(0, np.int16), self._clock)
+
+    def start(self) -> None:
+        self._playing.start()
+
+    def read(self, timeout_s: float) -> Block | None:
+        """The next block at its time; a cue begins a new sound."""
+        if (letter := self._cues.take()) is not None:
+            sound = read_wav(Path(bytes(letter.record["wav"]).decode()))
+            self._playing = SimMicrophone(sound, self._clock, silence_s=0.2)
+            self._playing.start()
+        return self._playing.read(timeout_s)
+
+    def stop(self) -> None:
+        self._cues.close()
