@@ -30,6 +30,7 @@ DEADLINE_S = 0.008
 BITS_PER_BYTE = 10  # 8N1
 ATTEMPTS = 3  # outside the loop only
 NOISE_ALLOWANCE_BYTES = 512  # beyond what was asked for; then the bus is babbling and we stop reading
+SHORTEST_WAIT_S = 1e-4  # ten bytes' time: not worth another read
 
 IntArray = NDArray[np.int64]
 
@@ -319,7 +320,7 @@ class FeetechBus:
                     break
                 # Noise took the place of a reply: only what is left of the deadline may go on it.
                 left_s = self._deadline_s - (self._clock.now_s() - started_s)
-                if left_s <= 0:
+                if left_s < SHORTEST_WAIT_S:
                     break
                 self._port.timeout = left_s
         except OSError as error:

@@ -392,6 +392,17 @@ def test_release_is_repeated_until_it_is_heard():
     assert not r.plant.torque_on.any()
 
 
+def test_the_stop_goes_to_all_at_once_before_anybody_is_asked_to_confirm():
+    r = rig()
+    r.arm.start()
+    write, sent = r.port.write, []
+    r.port.write = lambda data: (sent.append(data), write(data))[1]
+    r.arm.release()
+    stop = feetech.sync_write(feetech.TORQUE_ENABLE.address, [(i, b"\0") for i in range(1, 7)])
+    assert sent[2:5] == [stop] * 3  # after the look and the hold
+    assert stop not in sent[5:]
+
+
 def test_release_says_when_a_servo_did_not_confirm():
     r = rig()
     r.arm.start()

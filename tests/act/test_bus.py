@@ -205,6 +205,52 @@ def test_a_reply_of_the_wrong_length_is_no_answer():
     assert r.bus.read_block().fresh.tolist() == [True, False, True, True, True, True]
 
 
+def test_the_one_flip_the_checksum_cannot_see_costs_one_joint_too():
+    """LEN + 1 swallows the next header's first byte and passes the checksum (test_feetech.py)."""
+    r = rig()
+    replies = r.chain.replies
+
+    def bent(data, baud_bps=None):
+        return [
+            reply._replace(data=reply.data[:3] + bytes([reply.data[3] + 1]) + reply.data[4:])
+            if reply.servo_id == 3
+            else reply
+            for reply in replies(data, baud_bps)
+        ]
+
+    r.chain.replies = bent
+    assert r.bus.read_block().fresh.tolist() == [True, True, False, True, True, True]
+
+
+def test_the_deadline_also_ends_a_bus_that_brings_noise_slowly():
+    r = rig()
+
+    class SlowNoise:
+        in_waiting = 0
+        _timeout = None
+
+        @property
+        def timeout(self):
+            return self._timeout
+
+        @timeout.setter
+        def timeout(self, value):
+            assert value > 0  # pyserial refuses a negative one
+            self._timeout = value
+
+        def write(self, data):
+            return len(data)
+
+        def read(self, size=1):
+            r.clock.advance(DEADLINE_S)
+            return b"\x00" * size
+
+    bus = FeetechBus(SlowNoise(), r.calibration.ids, r.clock)
+    before_s = r.clock.now_s()
+    assert not bus.read_block().fresh.any()
+    assert r.clock.now_s() - before_s == pytest.approx(DEADLINE_S)
+
+
 def test_the_error_byte_reaches_the_block():
     r = rig()
     r.chain.supply_v = 3.0
@@ -330,7 +376,7 @@ def test_the_same_client_over_a_pty_with_pyserial():
     r = rig()
     with PtyPort(r.chain) as wire:
         port = open_port(wire.path)
-        bus = FeetechBus(port, r.calibration.ids, deadline_s=0.2)  # a busy test machine is slow
+        bus = FeetechBus(port, r.calibration.ids, deadline_s=1.0)  # a busy test machine is slow
         assert [bus.ping(servo_id) for servo_id in bus.ids] == [0] * 6
         block = bus.read_block()
         assert block.fresh.all()
@@ -338,9 +384,30 @@ def test_the_same_client_over_a_pty_with_pyserial():
         wire.faults.garble(servo_id=2)
         wire.faults.noise(b"\xff\xff\x05", servo_id=3)
         assert bus.read_block().fresh.tolist() == [True, False, True, True, True, True]
-        wire.faults.delay(0.25, servo_id=6)
+        wire.faults.delay(1.1, servo_id=6)
         assert not bus.read_block().fresh[5]
-        assert select.select([port.fileno()], [], [], 2)[0]
+        assert select.select([port.fileno()], [], [], 5)[0]
         assert bus.read_block().fresh.all()
         assert bus.counts.late == (0, 0, 0, 0, 0, 1)
         bus.close()
+
+
+def test_nothing_reaches_the_servos_of_an_unplugged_pty():
+    r = rig()
+    with PtyPort(r.chain, wire_time=False) as wire:
+        bus = FeetechBus(open_port(wire.path), r.calibration.ids, deadline_s=0.1)
+        wire.faults.unplugged = True
+        with pytest.raises(BusError, match="no reply from servo 1"):
+            bus.write(1, feetech.ACCELERATION, 99)
+        assert r.chain.servos[0].get(feetech.ACCELERATION) == 0
+        bus.close()
+
+
+def test_a_half_sent_request_does_not_swallow_the_next_one_on_a_pty():
+    r = rig()
+    with PtyPort(r.chain, wire_time=False) as wire:
+        port = open_port(wire.path)
+        port.write(bytes.fromhex("FF FF 01 40 03"))
+        assert not select.select([port.fileno()], [], [], 0.3)[0]  # the servo gives it up after 20 ms
+        assert FeetechBus(port, (1,), deadline_s=1.0).ping(1) == 0
+        port.close()

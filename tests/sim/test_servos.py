@@ -584,6 +584,7 @@ def test_a_world_that_was_reset_finds_the_servos_without_power(bench):
 
 def test_answers_come_from_one_step_even_while_the_plant_goes_on(bench):
     first = bench.read(1, feetech.PRESENT_POSITION)
+    bench.chain.update()
     bench.plant.position_rad += 0.5  # in place, as a plant with its own buffers would
     assert bench.read(1, feetech.PRESENT_POSITION) == first
     bench.chain.update()

@@ -20,7 +20,7 @@ READY_RAD = np.array([0.1, -1.2, 0.9, 1.4, -0.3, 0.65])
 
 
 class Robot:
-    """The pty with servos behind it, and a thread that lets time pass ten times faster than it does."""
+    """The pty with servos behind it, and a thread that lets time pass three times faster than it does."""
 
     def __init__(self) -> None:
         self.calibration = Calibration.load(CALIBRATION)
@@ -32,8 +32,8 @@ class Robot:
         self._thread.start()
 
     def _live(self) -> None:
-        while not self._stop.wait(0.005):
-            for _ in range(15):
+        while not self._stop.wait(0.01):
+            for _ in range(10):
                 self.plant.step()
                 self.chain.update()
 
@@ -54,9 +54,11 @@ def robot() -> Iterator[Robot]:
 
 
 @pytest.fixture
-def sdk(robot: Robot):
+def sdk(robot: Robot, monkeypatch: pytest.MonkeyPatch):
     import scservo_sdk as scs
 
+    # Its patience is 34 ms, too little on a machine that does other things; the setting is a constant there.
+    monkeypatch.setattr("scservo_sdk.port_handler.LATENCY_TIMER", 2500)
     port = scs.PortHandler(robot.wire.path)
     assert port.openPort()
     assert port.setBaudRate(1_000_000)
@@ -64,10 +66,11 @@ def sdk(robot: Robot):
     port.closePort()
 
 
-def test_vendor_sdk_pings_every_servo_and_reads_its_model(sdk):
+def test_vendor_sdk_pings_every_servo_and_reads_its_model(sdk, monkeypatch):
     scs, port, handler = sdk
     for servo_id in range(1, 7):
         assert handler.ping(port, servo_id) == (777, scs.COMM_SUCCESS, 0)
+    monkeypatch.setattr("scservo_sdk.port_handler.LATENCY_TIMER", 16)
     _, result, _ = handler.ping(port, 7)
     assert result == scs.COMM_RX_TIMEOUT
 
@@ -127,9 +130,7 @@ def _eventually(condition, tries: int = 200) -> bool:
 def feetech_cli(robot: Robot, *arguments: str, capsys) -> tuple[int, str]:
     from feetech_cli import cli
 
-    code = cli.main(
-        ["-p", robot.wire.path, "-b", "1000000", "--max-id", "7", "--timeout", "0.03", *arguments]
-    )
+    code = cli.main(["-p", robot.wire.path, "-b", "1000000", "--max-id", "6", "--timeout", "5", *arguments])
     return code, capsys.readouterr().out
 
 
@@ -140,10 +141,12 @@ def test_feetech_cli_scan_finds_six_servos(robot, capsys):
     assert out.count("model   777") == 6
 
 
-def test_feetech_cli_finds_the_speed_by_itself(robot, capsys):
+def test_feetech_cli_finds_the_speed_by_itself(robot, capsys, monkeypatch):
     from feetech_cli import cli
 
-    code = cli.main(["-p", robot.wire.path, "--max-id", "1", "--timeout", "0.02", "scan", "--all-baudrates"])
+    # Two speeds of its eight: a silent one costs its patience.
+    monkeypatch.setattr("feetech_cli.controller.SCAN_BAUDRATES", [500_000, 1_000_000])
+    code = cli.main(["-p", robot.wire.path, "--max-id", "1", "--timeout", "0.5", "scan", "--all-baudrates"])
     out = capsys.readouterr().out
     assert code == 0
     found = [line for line in out.splitlines() if line.strip().endswith(": 1")]
