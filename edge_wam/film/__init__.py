@@ -54,9 +54,8 @@ def imagination_error(folder: Path) -> ImaginationError:
 
 def moments_s(story: Recording) -> FloatArray:
     """The times of the film's pictures, the last one held for HOLD_S."""
-    count = int(np.ceil((story.end_s - story.start_s) * FPS)) + 1
-    passing = np.minimum(story.start_s + np.arange(count) / FPS, story.end_s)
-    return np.concatenate([passing, np.full(round(HOLD_S * FPS), story.end_s)])
+    count = int(np.ceil((story.end_s - story.start_s) * FPS - 1e-6))  # 1e-6: 0.8 s are 12 pictures, not 13
+    return np.append(story.start_s + np.arange(count) / FPS, np.full(round(HOLD_S * FPS), story.end_s))
 
 
 def _pictures(story: Recording, progress: bool) -> Iterator[ImageArray]:

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from edge_wam.types import ImageArray
 
-H264_ENCODERS = ("libx264", "libopenh264", "h264_nvenc", "h264_videotoolbox")
+ENCODERS = ("libx264", "libopenh264", "h264_nvenc", "h264_videotoolbox", "mpeg4")  # H.264 before MPEG-4
 GIF_WIDTH_PX, GIF_EVERY = 640, 2  # a GIF of everything would be a hundred megabytes
 BT709, LIMITED_RANGE = 1, 1  # what players take HD for; untagged, reds drift
 
 
-def write(out: Path, pictures: Iterable[ImageArray], fps: int) -> Path:
+def write(out: Path, pictures: Iterable[ImageArray], fps: int, encoders: Sequence[str] = ENCODERS) -> Path:
     """Write pictures (H, W, 3), all of one even size; returns the file, whose suffix says what it became.
 
     Written beside and renamed, so that a film that is there is a whole one.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
-    encoder = None if out.suffix.lower() == ".gif" else video_encoder()
+    encoder = None if out.suffix.lower() == ".gif" else video_encoder(encoders)
     path = out.with_suffix(".gif" if encoder is None else ".mp4")
     beside = path.with_name(path.stem + ".part" + path.suffix)
     try:
@@ -35,7 +35,7 @@ def write(out: Path, pictures: Iterable[ImageArray], fps: int) -> Path:
     return path
 
 
-def video_encoder(wanted: Iterable[str] = (*H264_ENCODERS, "mpeg4")) -> str | None:
+def video_encoder(wanted: Sequence[str] = ENCODERS) -> str | None:
     """The first of the encoders that this machine's PyAV has; None without PyAV."""
     try:
         import av
