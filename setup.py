@@ -22,6 +22,7 @@ BASE = [
     "tomli>=2.0; python_version < '3.11'",  # tomllib came with 3.11
     # The CPU engine. On a Jetson it is what the golden batch is compared with before engines are built.
     "openvino>=2026.4",
+    "safetensors>=0.4",  # weights and golden batches: plain arrays, nothing is unpickled
     "tqdm>=4.60",
 ]
 
@@ -61,7 +62,6 @@ TRAIN = [
     # graph is the exporter's work. On Linux x86_64 the default wheel brings CUDA (gigabytes): give an
     # index of CPU wheels with `make test TORCH_INDEX=...` where one can be had.
     "torch==2.13.0",
-    "safetensors>=0.4",
     "onnx>=1.17",
     "onnxscript>=0.5",
     "matplotlib>=3.8",
@@ -83,7 +83,6 @@ JETSON = [
     f"torch>=2.12,<2.13; {_ORIN} and python_version == '3.12'",
     f"torch-tensorrt>=2.12.1,<2.13; {_ORIN} and python_version == '3.12'",
     f"numpy<2; {_ORIN}",  # both builds were compiled against numpy 1
-    "safetensors>=0.4",
 ]
 
 DEV = [

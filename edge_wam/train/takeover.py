@@ -1,0 +1,109 @@
+"""Takeover demonstrations: the policy drives into its own mistakes, the expert takes over.
+
+    python -m edge_wam.train.takeover --model models/so101-tabletop --count 400 --out runs/data
+
+The shipped policy drives for a random time through the same features and engine that the robot runs;
+then the expert plans from wherever that has led, and only its part is kept. Shards are those of
+train/data.py (seeds of their own), so the trainer reads both alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+from pathlib import Path
+
+import numpy as np
+
+from edge_wam import manifest as manifests
+from edge_wam.act.plan import Plan
+from edge_wam.sim.expert import Expert
+from edge_wam.sim.tasks import pick_command
+from edge_wam.sim.world import World
+from edge_wam.think.engine import Engine
+from edge_wam.think.policy import WamPolicy, committed_rows
+from edge_wam.train.data import CAMERAS, make_episode, save_episodes
+from edge_wam.types import ActionChunk, FloatArray, Frame, Observation
+
+FIRST_SEED = 3_000_000
+DELAY_S = 0.06
+
+
+class PolicyDriver:
+    """A `Driver` for train/data.make_episode: one rollout of the policy, for a random time."""
+
+    def __init__(self, policy: WamPolicy, manifest: manifests.Manifest, limit_s: float) -> None:
+        self._policy, self._manifest, self._limit_s = policy, manifest, limit_s
+        self._chunk: ActionChunk | None = None
+        self._coming: ActionChunk | None = None
+        self._plan = Plan(np.full(6, -4.0), np.full(6, 4.0))
+        self._start_s: float | None = None
+
+    def __call__(self, world: World, colour: str) -> FloatArray | None:
+        """Targets (J,) of this tick; None once the expert is to take over."""
+        now_s = world.time_s
+        if self._start_s is None:
+            self._start_s = now_s
+            self._plan.begin(1, now_s)
+        if now_s - self._start_s > self._limit_s:
+            return None
+        if self._chunk is None or now_s - self._chunk.t0_s >= self._manifest.replan_s - 1e-6:
+            self._chunk = self._coming = self._think(world, colour, now_s)
+        if self._coming is not None and now_s >= self._coming.t0_s + DELAY_S:
+            self._plan.accept(self._coming, now_s)
+            self._coming = None
+        wish = self._plan.at(now_s).target_rad
+        return world.goal_rad.copy() if wish is None else np.clip(wish, world.joint_low_rad, world.joint_high_rad)
+
+    def _think(self, world: World, colour: str, now_s: float) -> ActionChunk:
+        frames = tuple(Frame(name, world.render(name), now_s, 0) for name in CAMERAS)
+        committed = committed_rows(
+            self._chunk, 1, now_s, self._manifest.dt_s, DELAY_S, self._manifest.committed_rows_max
+        )
+        seen = Observation(frames, world.position_rad, world.goal_rad.copy(), pick_command(colour).tokens, now_s)
+        return ActionChunk(now_s, self._manifest.dt_s, self._policy.infer(seen, committed), 1, now_s + DELAY_S, 0.0)
+
+
+def _job(job: tuple[int, int, str, str]) -> int:
+    seed, count, out, model = job
+    folder = Path(model)
+    manifest = manifests.load(folder)
+    policy = WamPolicy(manifest, Engine(folder, manifest))
+    world, kept, at = World(), [], seed
+    expert = Expert(world)
+    while len(kept) < count:
+        limit_s = float(np.random.default_rng(at).uniform(0.6, 5.0))
+        episode = make_episode(world, expert, at, PolicyDriver(policy, manifest, limit_s))
+        if episode is not None:
+            kept.append(episode)
+        at += 1
+    world.close()
+    save_episodes(Path(out) / f"episodes-{seed}.npz", kept)
+    return count
+
+
+def main() -> None:
+    from tqdm import tqdm
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, default=Path("models/so101-tabletop"))
+    parser.add_argument("--count", type=int, default=400)
+    parser.add_argument("--out", type=Path, default=Path("runs/data"))
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--per-shard", type=int, default=20)
+    parser.add_argument("--round", type=int, default=0, help="which generation of the policy: seeds of its own")
+    arguments = parser.parse_args()
+    base, per = FIRST_SEED + 100_000 * arguments.round, arguments.per_shard
+    jobs = [(base + i * 4 * per, per, str(arguments.out), str(arguments.model)) for i in range(-(-arguments.count // per))]
+    todo = [job for job in jobs if not (arguments.out / f"episodes-{job[0]}.npz").exists()]
+    with (
+        multiprocessing.get_context("spawn").Pool(arguments.workers) as pool,
+        tqdm(total=len(jobs) * per, initial=(len(jobs) - len(todo)) * per, unit="episode", desc="takeovers") as bar,
+    ):
+        for made in pool.imap_unordered(_job, todo):
+            bar.update(made)
+
+
+if __name__ == "__main__":
+    main()
