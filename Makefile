@@ -34,8 +34,8 @@ check: system $(TEST)  ## lint, format, types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-bench: system $(DEMO)  ## 50 episodes faster than real time; the last line is JSON (goes into LOG.md)
-	@$(BIN)/edge-wam evaluate --episodes 50 --seed 7 --json $(ARGS)
+bench: system $(DEMO)  ## what each part costs, in one run; the last line is JSON (goes into LOG.md)
+	@$(BIN)/edge-wam bench $(ARGS)
 
 clean:  ## remove the environment, caches and the demo's film; runs/ (data, checkpoints) stays
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis demo.mp4 demo.gif

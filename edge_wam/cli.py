@@ -44,6 +44,9 @@ def parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--workers", type=int, default=0, help="processes; 0: one a core")
     evaluate.add_argument("--json", action="store_true", help="nothing but the JSON line")
 
+    bench = verbs.add_parser("bench", parents=[common], help="what each part of a tick and of a thought costs")
+    bench.add_argument("--rounds", type=int, default=100)
+
     verbs.add_parser("doctor", parents=[common], help="look at everything the robot needs, move nothing")
 
     fetch = verbs.add_parser("fetch-voice", help="download the speech model of a language, size and sha256 checked")
@@ -110,6 +113,16 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     return code
 
 
+def _bench(arguments: argparse.Namespace) -> int:
+    from edge_wam.robot import simulated
+
+    config = _config(arguments)
+    code: int = simulated("bench").main(
+        config.robot.calibration, config.model.folder, config.model.threads, max(1, arguments.rounds)
+    )
+    return code
+
+
 def _doctor(arguments: argparse.Namespace) -> int:
     from edge_wam.service.doctor import examine
 
@@ -123,7 +136,7 @@ def _fetch_voice(arguments: argparse.Namespace) -> int:
     return 0
 
 
-_VERBS = {"demo": _demo, "run": _run, "evaluate": _evaluate, "doctor": _doctor, "fetch-voice": _fetch_voice}
+_VERBS = {"demo": _demo, "run": _run, "evaluate": _evaluate, "bench": _bench, "doctor": _doctor, "fetch-voice": _fetch_voice}
 
 if __name__ == "__main__":
     sys.exit(main())
