@@ -33,7 +33,7 @@ from edge_wam.manifest import Command, Manifest
 from edge_wam.orders import Order, Orders, Verb, VoiceOrders
 from edge_wam.pilot import Mode, Pilot
 from edge_wam.process import on_interrupt
-from edge_wam.robot import House, Sound, Stage, Truth, house, simulated
+from edge_wam.robot import House, Sound, Stage, Truth, check, house, simulated
 from edge_wam.sense.wav import read_wav, write_wav
 from edge_wam.ticklog import Figures, TickLog
 from edge_wam.types import JOINTS, Words
@@ -208,6 +208,9 @@ def demo(config: Config, manifest: Manifest, wanted: Wanted) -> int:
         raise EdgeWamError(f"the demo drives the simulated arm; robot.port is '{config.robot.port}'. Try: edge-wam run")
     language = config.voice.language
     command = command_wanted(manifest, wanted.command, language)
+    if not wanted.out.resolve().parent.is_dir():
+        raise EdgeWamError(f"--out: there is no folder {wanted.out.resolve().parent} to leave the film in")
+    check(config, manifest)
     remove_leftovers()
     with tempfile.TemporaryDirectory(prefix="edge-wam-") as temporary:
         folder = Path(temporary)
