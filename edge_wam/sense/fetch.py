@@ -1,12 +1,13 @@
 """Fetching the recogniser's model: resumable, checked before it is opened, unpacked with care.
 
-    edge-wam fetch-voice en                        # downloads about 40 MB, once
-    edge-wam fetch-voice en --file some/model.zip  # the same from a stick, where there is no network
+edge-wam fetch-voice en                        # downloads about 40 MB, once
+edge-wam fetch-voice en --file some/model.zip  # the same from a stick, where there is no network
 """
 
 from __future__ import annotations
 
 import hashlib
+import http.client
 import shutil
 import stat
 import tempfile
@@ -47,8 +48,8 @@ def model_for(language: str) -> VoiceModel:
     """The model of a language. VoiceError names those that can be fetched."""
     if language not in MODELS:
         raise VoiceError(
-            f"fetch-voice: no model is known for '{language}'{nearest(language, MODELS)}; known: {', '.join(MODELS)}; "
-            "try: unpack one yourself and set voice.vosk_model"
+            f"fetch-voice: no model is known for '{language}'{nearest(language, MODELS)}; "
+            f"known: {', '.join(MODELS)}; try: unpack one yourself and set voice.vosk_model"
         )
     return MODELS[language]
 
@@ -83,7 +84,9 @@ def fetch_voice(
             _unpack(part, model.folder, into)
             part.unlink()
     except OSError as error:
-        raise VoiceError(f"fetch-voice: {error.strerror or error} ({error.filename or into}); try: make room there") from error
+        raise VoiceError(
+            f"fetch-voice: {error.strerror or error} ({error.filename or into}); try: make room there"
+        ) from error
     return target
 
 
@@ -98,7 +101,9 @@ def _download(model: VoiceModel, part: Path) -> None:
     if have == model.size:
         return
     request = urllib.request.Request(model.url, headers={"Range": f"bytes={have}-"} if have else {})
-    advice = f"try again (it goes on where it stopped), or: edge-wam fetch-voice --file {Path(model.url).name}"
+    advice = (
+        f"try again (it goes on where it stopped), or: edge-wam fetch-voice --file {Path(model.url).name}"
+    )
     try:
         with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:
             if have and answer.status != 206:  # the server began anew, so must we
@@ -111,7 +116,7 @@ def _download(model: VoiceModel, part: Path) -> None:
                     file.write(data)
                     have += len(data)
                     bar.update(len(data))
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
         raise VoiceError(f"fetch-voice: cannot fetch {model.url}: {reason}; {advice}") from error
     if have < model.size:
@@ -131,7 +136,8 @@ def _check(path: Path, model: VoiceModel, advice: str) -> None:
             digest.update(data)
     if digest.hexdigest() != model.sha256:
         raise VoiceError(
-            f"fetch-voice: {path.name}: expected sha256 {model.sha256[:12]}..., found {digest.hexdigest()[:12]}...; {advice}"
+            f"fetch-voice: {path.name}: expected sha256 {model.sha256[:12]}..., "
+            f"found {digest.hexdigest()[:12]}...; {advice}"
         )
 
 
@@ -153,10 +159,19 @@ def unpack_safely(archive: Path, into: Path) -> None:
                 parts = Path(entry.filename.replace("\\", "/")).parts
                 kind = stat.S_IFMT(entry.external_attr >> 16)
                 total += entry.file_size
-                if not parts or ".." in parts or Path(*parts).is_absolute() or kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-                    raise VoiceError(f"{archive.name}: '{entry.filename}' would be unpacked outside its folder; not unpacked")
+                if (
+                    not parts
+                    or ".." in parts
+                    or Path(*parts).is_absolute()
+                    or kind not in (0, stat.S_IFREG, stat.S_IFDIR)
+                ):
+                    raise VoiceError(
+                        f"{archive.name}: '{entry.filename}' would land outside its folder; not unpacked"
+                    )
                 if total > _UNPACKED_MAX:
-                    raise VoiceError(f"{archive.name} would unpack to more than {_UNPACKED_MAX >> 20} MiB; not unpacked")
+                    raise VoiceError(
+                        f"{archive.name} would unpack to more than {_UNPACKED_MAX >> 20} MiB; not unpacked"
+                    )
             zipped.extractall(into)
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
         raise VoiceError(f"{archive.name}: not a whole zip file ({error}); try: fetch it again") from error

@@ -24,7 +24,22 @@ DECOYS = {
         *("do not", "don't", "never", "put down", "drop", "push", "touch", "move", "throw", "open", "close"),
         *("yellow", "orange", "black", "white", "brown", "pink", "ball", "cup", "bowl", "box", "phone"),
     ),
-    "zh": ("不要", "不", "别", "放下", "推", "打开", "关闭", "黄色", "黑色", "白色", "橙色", "球", "杯子", "盒子"),
+    "zh": (
+        "不要",
+        "不",
+        "别",
+        "放下",
+        "推",
+        "打开",
+        "关闭",
+        "黄色",
+        "黑色",
+        "白色",
+        "橙色",
+        "球",
+        "杯子",
+        "盒子",
+    ),
 }
 
 UNKNOWN = "[unk]"  # what stands in the text for sound that is no word of the grammar
@@ -72,16 +87,20 @@ def make_grammar(
         )
     for word in STOP_WORDS[language]:
         if not knows(word):
-            raise VoiceError(f"{recogniser} does not know the STOP word '{word}'; try: another recogniser or model")
+            raise VoiceError(
+                f"{recogniser} does not know the STOP word '{word}'; try: another recogniser or model"
+            )
     words = [" ".join(_words(phrase, knows, vocabulary, recogniser)) for phrase in dict.fromkeys(phrases)]
     if not words:
-        raise VoiceError(f"no phrases in '{language}' to listen for; try: a model with commands.phrases.{language}")
+        raise VoiceError(
+            f"no phrases in '{language}' to listen for; try: a model with commands.phrases.{language}"
+        )
     for text in words:
         if any(word in STOP_WORDS[language] for word in text.split()):
-            raise VoiceError(f"phrase '{text}' holds a word that means STOP, so it could never be obeyed; try: say it differently")
+            raise VoiceError(f"phrase '{text}' holds a STOP word and could never be obeyed; try: other words")
     heard = {word for text in words for word in text.split()}
     decoys = [decoy for decoy in DECOYS[language] if all(map(knows, decoy.split())) and decoy not in heard]
-    return Grammar(language, dict.fromkeys(words), decoys)
+    return Grammar(language, list(dict.fromkeys(words)), decoys)
 
 
 def key(text: str) -> str:
@@ -128,4 +147,8 @@ def _cut(text: str, knows: Callable[[str], bool]) -> list[str] | None:
 def _close(word: str, vocabulary: Iterable[str]) -> list[str]:
     """Words that can be near: `nearest` compares letter by letter and is slow over 100,000."""
     letters = set(word)
-    return [known for known in vocabulary if abs(len(known) - len(word)) <= 2 and letters & set(known[:1] + known[-1:])]
+    return [
+        known
+        for known in vocabulary
+        if abs(len(known) - len(word)) <= 2 and letters & set(known[:1] + known[-1:])
+    ]

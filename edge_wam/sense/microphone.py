@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from edge_wam.errors import VoiceError, nearest
-from edge_wam.sense.sound import BLOCK_SAMPLES, BLOCK_S, RATE_HZ, Block
+from edge_wam.sense.sound import BLOCK_S, BLOCK_SAMPLES, RATE_HZ, Block
 
 _KEPT_S = 3.0  # what a recogniser that fell behind may catch up with; older sound is dropped and counted
 _FLAT_S = 5.0  # no live microphone gives the same number for so long; an unplugged one may
@@ -49,7 +49,9 @@ class Microphone:
             )
             self._stream.start()
         except (sounddevice.PortAudioError, ValueError) as error:
-            names = [str(found["name"]) for found in sounddevice.query_devices() if found["max_input_channels"] > 0]
+            names = [
+                str(found["name"]) for found in sounddevice.query_devices() if found["max_input_channels"] > 0
+            ]
             wanted = self._device or "the default one"
             raise VoiceError(
                 f"voice.device: cannot open microphone '{wanted}' at {RATE_HZ} Hz ({_first_line(error)})"
@@ -79,7 +81,9 @@ class Microphone:
         self._flat_s = self._flat_s + BLOCK_S if low == high == self._level else 0.0
         self._level = high
         if self._flat_s > _FLAT_S:  # a stale USB handle gives silence, not an error
-            raise VoiceError(f"the microphone has given nothing but {high} for {_FLAT_S:g} s; is it plugged in, and not muted?")
+            raise VoiceError(
+                f"the microphone has given nothing but {high} for {_FLAT_S:g} s; is it plugged in? muted?"
+            )
         return block
 
     def stop(self) -> None:

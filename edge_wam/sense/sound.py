@@ -15,7 +15,7 @@ SoundArray = NDArray[np.int16]
 
 
 class Block(NamedTuple):
-    """A piece of sound. samples has shape (N,), int16 at RATE_HZ; `t_s` is when the last of them was heard."""
+    """A piece of sound. samples has shape (N,), int16; the last of them was heard at `t_s`."""
 
     samples: SoundArray
     t_s: float

@@ -24,7 +24,7 @@ from edge_wam.sense.sound import RATE_HZ, Block
 from edge_wam.types import Words
 
 _CHAIN = 8
-_RIVAL = 0.05  # what each word of the lower road costs: less hears fewer commands wrongly, and misses fewer
+_RIVAL = 1e-8  # what each word of the lower road costs: less hears fewer commands wrongly, and misses fewer
 _NAME = "commands"
 _Arc = tuple[int, int, float] | tuple[int, int, float, str]
 
@@ -43,7 +43,7 @@ class SphinxRecogniser:
             import pocketsphinx
         except ImportError as error:
             raise VoiceError(
-                "voice.engine 'pocketsphinx' needs the pocketsphinx package; try: pip install 'edge-wam[voice]'"
+                "voice.engine 'pocketsphinx' needs its package; try: pip install 'edge-wam[voice]'"
             ) from error
         if language != "en":
             raise VoiceError(

@@ -73,14 +73,18 @@ def open_recogniser(engine: str, language: str, phrases: Sequence[str], vosk_mod
         return SphinxRecogniser(language, phrases)
     raise VoiceError(
         f"no Vosk model for '{language}' in voice.vosk_model, ${VARIABLE} or the usual places; "
-        f"try: edge-wam fetch-voice {language}" + (", or voice.engine = 'pocketsphinx'" if language == "en" else "")
+        f"try: edge-wam fetch-voice {language}"
+        + (", or voice.engine = 'pocketsphinx'" if language == "en" else "")
     )
 
 
 def describe(recogniser: Recogniser) -> str:
     """One line for people: which recogniser listens, in which language, for how many phrases."""
     grammar = recogniser.grammar
-    return f"listening with {recogniser.name}: {len(grammar.phrases)} phrases ({grammar.language}), STOP: {', '.join(grammar.stop_words)}"
+    stop = ", ".join(grammar.stop_words)
+    return (
+        f"listening with {recogniser.name}: {len(grammar.phrases)} phrases ({grammar.language}), STOP: {stop}"
+    )
 
 
 class Listener:
@@ -109,7 +113,10 @@ class Listener:
 
 
 def voice_main(
-    life: Life, settings: VoiceSettings, open_source: Callable[[], SoundSource], say: Callable[[str], None] | None = None
+    life: Life,
+    settings: VoiceSettings,
+    open_source: Callable[[], SoundSource],
+    say: Callable[[str], None] | None = None,
 ) -> None:
     """The voice process, a `process.Main`: listen until told to stop. VoiceError ends it with its reason.
 
@@ -127,7 +134,9 @@ def voice_main(
             source.stop()
 
 
-def listen(source: SoundSource, listener: Listener, writer: HeardWriter, stopped: Callable[[float], bool]) -> None:
+def listen(
+    source: SoundSource, listener: Listener, writer: HeardWriter, stopped: Callable[[float], bool]
+) -> None:
     """From source to mailbox, block by block, until `stopped(0.0)`. VoiceError if the source dries up."""
     silent_s = 0.0
     while not stopped(0.0):
@@ -135,7 +144,7 @@ def listen(source: SoundSource, listener: Listener, writer: HeardWriter, stopped
         if block is None:
             silent_s += _POLL_S
             if silent_s >= _SILENT_S:
-                raise VoiceError(f"the microphone has given no sound for {_SILENT_S:g} s; is it plugged in? try: edge-wam doctor")
+                raise VoiceError(f"the microphone has given no sound for {_SILENT_S:g} s; is it plugged in?")
             continue
         silent_s = 0.0
         for words, stop in listener.hear(block):

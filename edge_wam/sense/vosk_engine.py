@@ -28,7 +28,12 @@ def cache_folder() -> Path:
 
 def usual_places() -> tuple[Path, ...]:
     """Folders in which a folder named vosk-model-* is looked for, in order."""
-    return (cache_folder(), Path.home() / ".cache" / "vosk", Path("/usr/share/vosk"), Path("/usr/local/share/vosk"))
+    return (
+        cache_folder(),
+        Path.home() / ".cache" / "vosk",
+        Path("/usr/share/vosk"),
+        Path("/usr/local/share/vosk"),
+    )
 
 
 def find_model(language: str, setting: str = "", environment: str | None = None) -> Path | None:
@@ -56,7 +61,7 @@ def _check(folder: Path, source: str) -> None:
     missing = [needed for needed in _NEEDED if not (folder / needed).is_file()]
     if missing:  # big models have graph/HCLG.fst instead, and ignore a grammar without a word
         raise VoiceError(
-            f"{source}: expected a small Vosk model with run-time grammar, found no {missing[0]} in {folder}; "
+            f"{source}: expected a small Vosk model, found no {missing[0]} in {folder}; "
             "try: edge-wam fetch-voice"
         )
 
@@ -91,7 +96,9 @@ class VoskRecogniser:
         try:
             import vosk
         except ImportError as error:
-            raise VoiceError("voice.engine 'vosk' needs the vosk package; try: pip install 'edge-wam[voice]'") from error
+            raise VoiceError(
+                "voice.engine 'vosk' needs the vosk package; try: pip install 'edge-wam[voice]'"
+            ) from error
         _check(folder, "vosk")
         vosk.SetLogLevel(-1)
         try:

@@ -31,11 +31,13 @@ def read_wav(path: Path) -> SoundArray:
             channels, width, rate_hz, count = file.getparams()[:4]
             if not _RATES_HZ[0] <= rate_hz <= _RATES_HZ[1]:
                 raise VoiceError(
-                    f"{path}: expected a sample rate of {_RATES_HZ[0]} to {_RATES_HZ[1]} Hz, found {rate_hz}; "
+                    f"{path}: expected {_RATES_HZ[0]} to {_RATES_HZ[1]} Hz, found {rate_hz}; "
                     f"try: sox {path.name} -r {RATE_HZ} fixed.wav"
                 )
             if count > _LONGEST_S * rate_hz:
-                raise VoiceError(f"{path}: expected at most {_LONGEST_S:g} s of sound, found {count / rate_hz:.0f} s")
+                raise VoiceError(
+                    f"{path}: expected at most {_LONGEST_S:g} s of sound, found {count / rate_hz:.0f} s"
+                )
             raw = file.readframes(count)
     except FileNotFoundError as error:
         raise VoiceError(f"{path}: no such WAV file; try: --wav with a file that exists, or --say") from error
@@ -61,7 +63,7 @@ def write_wav(path: Path, samples: SoundArray) -> None:
 
 
 def resample(mono: Wave, rate_hz: int) -> Wave:
-    """(N,) float at rate_hz -> (about N * RATE_HZ / rate_hz,), band-limited. As it is if the rate is right."""
+    """(N,) float at rate_hz -> (about N * RATE_HZ / rate_hz,), band-limited; unchanged at the right rate."""
     if rate_hz == RATE_HZ:
         return mono
     import soxr
@@ -72,7 +74,8 @@ def resample(mono: Wave, rate_hz: int) -> Wave:
 
 def to_int16(mono: Wave) -> SoundArray:
     """-1..1 -> int16; what is louder is clipped, never wrapped."""
-    return np.clip(np.rint(mono * 32768.0), -32768, 32767).astype(np.int16)
+    samples: SoundArray = np.clip(np.rint(mono * 32768.0), -32768, 32767).astype(np.int16)
+    return samples
 
 
 def _mono(raw: bytes, channels: int, width: int) -> Wave:

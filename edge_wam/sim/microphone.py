@@ -47,7 +47,9 @@ def speak(text: str, language: str, voice: str = "") -> SoundArray:
         done = subprocess.run(command, input=text.encode(), capture_output=True, check=False)
         if done.returncode or not path.is_file():
             said = done.stderr.decode("utf-8", "replace").strip().splitlines()
-            raise VoiceError(f"espeak-ng cannot speak with voice '{voice}': {said[-1] if said else 'no reason given'}")
+            raise VoiceError(
+                f"espeak-ng cannot speak with voice '{voice}': {said[-1] if said else 'no reason given'}"
+            )
         return read_wav(path)
 
 
