@@ -94,6 +94,7 @@ def main() -> None:
     parser.add_argument("--per-shard", type=int, default=20)
     parser.add_argument("--round", type=int, default=0, help="which generation of the policy: seeds of its own")
     arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
     base, per = FIRST_SEED + 100_000 * arguments.round, arguments.per_shard
     jobs = [(base + i * 4 * per, per, str(arguments.out), str(arguments.model)) for i in range(-(-arguments.count // per))]
     todo = [job for job in jobs if not (arguments.out / f"episodes-{job[0]}.npz").exists()]
