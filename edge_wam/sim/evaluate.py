@@ -1,4 +1,4 @@
-"""`edge-wam evaluate`: many episodes faster than real time, on all cores; a table, and a JSON line at the end."""
+"""`edge-wam evaluate`: many episodes faster than real time, on all cores; a table, and a line of JSON."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from edge_wam import manifest as manifests
+from edge_wam.errors import EdgeWamError
 from edge_wam.sim.fast import DELAY_S, FastRobot, Outcome
+from edge_wam.sim.tasks import FIRST_TRAINING_SEED
 from edge_wam.think.engine import Engine
 from edge_wam.think.policy import WamPolicy
 
-EPISODE_SEEDS = 10_000  # seed s evaluates scenes s * 10,000 ...: far below the first training seed
+EPISODE_SEEDS = 10_000  # seed s evaluates scenes s * 10,000 ...: all below the first training seed
 
 
 class Job(NamedTuple):
@@ -60,11 +62,15 @@ def _one(seed: int) -> Result:
 
 
 def _kept(outcome: Outcome) -> Result:
-    verdict = outcome.verdict
     return Result(
-        outcome.seed, outcome.command_id, verdict.success, verdict.wrong_object, outcome.seconds, outcome.closest_m,
+        outcome.seed,
+        outcome.command_id,
+        outcome.verdict.success,
+        outcome.verdict.wrong_object,
+        outcome.seconds,
+        outcome.closest_m,
         outcome.infer_ms,
-    )  # fmt: skip
+    )
 
 
 def wilson(successes: int, trials: int) -> tuple[float, float]:
@@ -78,11 +84,22 @@ def wilson(successes: int, trials: int) -> tuple[float, float]:
     return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
 
 
+def scene_seeds(seed: int, episodes: int) -> list[int]:
+    """The scenes of an evaluation. EdgeWamError where they would be those of another one, or trained on."""
+    highest = FIRST_TRAINING_SEED // EPISODE_SEEDS - 1
+    if not (0 <= seed <= highest and 1 <= episodes <= EPISODE_SEEDS):
+        raise EdgeWamError(
+            f"an evaluation has a seed of 0 to {highest} and 1 to {EPISODE_SEEDS} episodes, "
+            f"found seed {seed} and {episodes} episodes; beyond lie scenes that models are trained on"
+        )
+    return [seed * EPISODE_SEEDS + index for index in range(episodes)]
+
+
 def evaluate(job: Job, episodes: int, seed: int, workers: int, progress: bool = True) -> list[Result]:
     """Run `episodes` scenes; the same seed gives the same scenes whatever the number of workers."""
     from tqdm import tqdm
 
-    seeds = [seed * EPISODE_SEEDS + index for index in range(episodes)]
+    seeds = scene_seeds(seed, episodes)
     bar = tqdm(total=episodes, unit="episode", disable=not progress, file=sys.stderr)
     results, lifted = [], 0
     with multiprocessing.get_context("spawn").Pool(workers, _begin, (job,)) as pool, bar:
@@ -124,15 +141,16 @@ def table(results: list[Result], figures: dict[str, Any]) -> str:
     for command in sorted(tried):
         low, high = wilson(won[command], tried[command])
         lines.append(f"{command:<14}{won[command]:>4} of {tried[command]:<3}{low:>10.0%} to {high:.0%}")
-    lines.append(
-        f"{'all':<14}{sum(won.values()):>4} of {len(results):<3}{figures['success_low']:>10.0%} to {figures['success_high']:.0%}"
-    )
+    low, high = wilson(sum(won.values()), len(results))
+    lines.append(f"{'all':<14}{sum(won.values()):>4} of {len(results):<3}{low:>10.0%} to {high:.0%}")
     missed = [result.seed for result in results if not result.success]
     lines.append(f"wrong cube lifted: {figures['wrong_object']}; missed scenes: {missed or 'none'}")
     return "\n".join(lines)
 
 
-def main(calibration: Path, model: Path, episodes: int, seed: int, steps: int, workers: int, only_json: bool) -> int:
+def main(
+    calibration: Path, model: Path, episodes: int, seed: int, steps: int, workers: int, only_json: bool
+) -> int:
     """The command. Returns the exit code."""
     job = Job(str(calibration), str(model), steps, DELAY_S)
     results = evaluate(job, episodes, seed, workers or os.cpu_count() or 1, progress=not only_json)

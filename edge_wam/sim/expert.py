@@ -20,8 +20,8 @@ SHOULDER_X_M = 0.0388
 
 
 class Plan(NamedTuple):
-    """Knots of a joint trajectory: knots_rad (n, J) at knot_s (n,), seconds from its start; key_rad (5,) is the
-    arm at the moment of grasping (gripper left out)."""
+    """Knots of a joint trajectory: knots_rad (n, J) at knot_s (n,), seconds from its start; key_rad (5,)
+    is the arm at the moment of grasping (gripper left out)."""
 
     knots_rad: FloatArray
     knot_s: FloatArray
@@ -113,7 +113,9 @@ class Expert:
         holding = z > 0.025 and np.linalg.norm(tip - (x, y, z)) < 0.03
         if holding:
             x, y = tip[:2]
-        grasp, error_m = self.inverse(np.array([x, y, GRASP_Z_M]), yaw, np.array([np.arctan2(y, x), -0.3, 0.6, 1.2, 0]))
+        grasp, error_m = self.inverse(
+            np.array([x, y, GRASP_Z_M]), yaw, np.array([np.arctan2(y, x), -0.3, 0.6, 1.2, 0])
+        )
         above, above_error_m = self.inverse(np.array([x, y, ABOVE_Z_M]), yaw, grasp)
         lifted, lifted_error_m = self.inverse(np.array([x, y, LIFTED_Z_M]), yaw, grasp)
         if max(error_m, above_error_m) > 0.003 or lifted_error_m > 0.02:
@@ -142,4 +144,3 @@ class Expert:
         go(lifted, CLOSED_RAD, 0.55)
         go(lifted, CLOSED_RAD, 0.8)
         return Plan(np.array(knots), np.array(seconds), grasp)
-

@@ -8,6 +8,7 @@ delay after its frame was exposed.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -58,7 +59,9 @@ class Outcome(NamedTuple):
 class FastRobot:
     """A simulated robot whose time passes when somebody waits. One world, many episodes."""
 
-    def __init__(self, calibration: Path, manifest: Manifest, policy: WamPolicy, delay_s: float = DELAY_S) -> None:
+    def __init__(
+        self, calibration: Path, manifest: Manifest, policy: WamPolicy, delay_s: float = DELAY_S
+    ) -> None:
         self.world = World()
         self._folder, self._manifest, self._policy, self._delay_s = calibration, manifest, policy, delay_s
         cameras = load_calibration(calibration / "camera.json")
@@ -90,11 +93,15 @@ class FastRobot:
             frames.append(camera.newest(0.0))
         return tuple(frames)
 
-    def episode(self, seed: int, command_id: str | None = None, watch: Callable[[World], None] | None = None) -> Outcome:
-        """Scatter cubes by `seed`, give a command (default: a cube that is there, by the seed), run the loop to its end."""
+    def episode(
+        self, seed: int, command_id: str | None = None, watch: Callable[[World], None] | None = None
+    ) -> Outcome:
+        """Scatter cubes by `seed`, give a command (default: for a cube that is there, by the seed) and run
+        the loop to its end."""
         scene = self.world.reset(seed)
         if command_id is None:
-            command_id = f"pick_{scene.colours[int(np.random.default_rng(seed + 1).integers(len(scene.colours)))]}"
+            chosen = int(np.random.default_rng(seed + 1).integers(len(scene.colours)))
+            command_id = f"pick_{scene.colours[chosen]}"
         command = next(c for c in self._manifest.commands if c.id == command_id)
         names = private_name(f"fast.{id(self)}.state"), private_name(f"fast.{id(self)}.chunk")
         with Mailbox.create(names[0], STATE) as states, Mailbox.create(names[1], CHUNK) as chunks:
@@ -105,11 +112,18 @@ class _Episode:
     """One run of the loop; `advance` is what happens while it waits."""
 
     def __init__(
-        self, robot: FastRobot, states: Mailbox, chunks: Mailbox, seed: int, command_id: str, tokens: str,
+        self,
+        robot: FastRobot,
+        states: Mailbox,
+        chunks: Mailbox,
+        seed: int,
+        command_id: str,
+        tokens: str,
         watch: Callable[[World], None] | None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         manifest, folder = robot._manifest, robot._folder
-        self._robot, self._chunks, self._seed, self._command_id, self._watch = robot, chunks, seed, command_id, watch
+        self._robot, self._chunks, self._watch = robot, chunks, watch
+        self._seed, self._command_id = seed, command_id
         self.clock = ManualClock(robot._clock.now_s() + 1.0, on_advance=self._advance)
         robot._clock = self.clock
         calibration = Calibration.load(folder / "arm.json")
@@ -120,9 +134,14 @@ class _Episode:
         self._pilot = Pilot(limits, Patience())
         self._limits = limits
         self._worker = Worker(
-            robot._policy, manifest.dt_s, manifest.committed_rows_max, manifest.replan_s, states, self.clock.now_s,
+            robot._policy,
+            manifest.dt_s,
+            manifest.committed_rows_max,
+            manifest.replan_s,
+            states,
+            self.clock.now_s,
             delay_s=robot._delay_s,
-        )  # fmt: skip
+        )
         self._thinker = RemoteThinker(states, chunks)
         self._log = TickLog(len(JOINTS), capacity=2000)
         self._judge = Judge(robot.world, command_id)
@@ -145,13 +164,17 @@ class _Episode:
 
     def run(self) -> Outcome:
         self._arm.connect()
-        try:
+        with contextlib.suppress(_Over):
             run(self._arm, self._thinker, self, self._pilot, self._limits, self.clock, self._log)
-        except _Over:
-            pass
         seconds = self.clock.now_s() - self._start_s
         return Outcome(
-            self._seed, self._command_id, self._verdict, seconds, tuple(self._infer_ms), self._log.history(), self._closest_m
+            self._seed,
+            self._command_id,
+            self._verdict,
+            seconds,
+            tuple(self._infer_ms),
+            self._log.history(),
+            self._closest_m,
         )
 
     def _advance(self, now_s: float) -> None:

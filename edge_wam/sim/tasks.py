@@ -1,4 +1,4 @@
-"""The suite so101-tabletop: its commands, its judge, its clock. One task so far: pick up the {colour} cube."""
+"""The suite so101-tabletop: its commands, its judge, its clock. One task: pick up the {colour} cube."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from edge_wam.sim.world import World
 
 SUITE = "so101-tabletop"
 TIME_LIMIT_S = 12.0
+FIRST_TRAINING_SEED = 1_000_000  # scenes of smaller seeds are for evaluation; nothing is ever trained on them
 
 
 class Command(NamedTuple):

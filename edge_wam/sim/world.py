@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_wam.errors import EdgeWamError
 from edge_wam.sim.scene import (
     COLOURS,
     CUBE_SIZE_M,
@@ -23,7 +24,6 @@ from edge_wam.sim.scene import (
     STALL_TORQUE_NM,
     build_spec,
 )
-from edge_wam.errors import EdgeWamError
 from edge_wam.types import JOINTS, FloatArray, ImageArray
 
 LIFT_M = 0.05  # a cube this far above where it lay counts as lifted
@@ -106,7 +106,8 @@ class World:
                 x, y, yaw = poses[colours.index(colour)]
             else:
                 x, y, yaw = 3.0 + index, 0.0, 0.0
-            self.data.qpos[start : start + 7] = (x, y, CUBE_SIZE_M / 2, np.cos(yaw / 2), 0, 0, np.sin(yaw / 2))
+            turn = (np.cos(yaw / 2), 0, 0, np.sin(yaw / 2))
+            self.data.qpos[start : start + 7] = (x, y, CUBE_SIZE_M / 2, *turn)
             dof = int(self.model.joint(f"cube_{colour}").dofadr[0])
             self.data.qvel[dof : dof + 6] = 0
         self._mujoco.mj_forward(self.model, self.data)
@@ -157,7 +158,9 @@ class World:
         limit_nm = STALL_TORQUE_NM * self.torque_limit * self.torque_on
         self.model.actuator_forcerange[self._actuators, 0] = -limit_nm
         self.model.actuator_forcerange[self._actuators, 1] = limit_nm
-        self.model.dof_frictionloss[self.dofs] = np.where(self.torque_on, POWERED_FRICTION_NM, LIMP_FRICTION_NM)
+        self.model.dof_frictionloss[self.dofs] = np.where(
+            self.torque_on, POWERED_FRICTION_NM, LIMP_FRICTION_NM
+        )
         goal_rad = np.clip(self.goal_rad, self.joint_low_rad, self.joint_high_rad)
         for _ in range(count):
             self._advance_profile(goal_rad)
@@ -247,10 +250,8 @@ def random_cubes(rng: np.random.Generator, count: int) -> FloatArray:
     while True:
         radius = rng.uniform(0.15, 0.25, count)
         angle = rng.uniform(-1, 1, count) * np.radians(38)
-        poses: FloatArray = np.stack(
-            [axis_x_m + radius * np.cos(angle), radius * np.sin(angle), rng.uniform(-1, 1, count) * np.pi / 4],
-            axis=1,
-        )
+        yaw = rng.uniform(-1, 1, count) * np.pi / 4
+        poses: FloatArray = np.stack([axis_x_m + radius * np.cos(angle), radius * np.sin(angle), yaw], axis=1)
         gap = np.linalg.norm(poses[:, None, :2] - poses[None, :, :2], axis=-1) + np.eye(count)
         if gap.min() >= apart_m:
             return poses

@@ -35,7 +35,8 @@ class Context(NamedTuple):
 
 
 class Actions(NamedTuple):
-    """rows (K, J) in standard deviations (features.targets turns them into radians), and their keys and values."""
+    """rows (K, J) in standard deviations (features.targets turns them into radians), and what imagining
+    them needs."""
 
     rows: Float32
     kv: Any
@@ -55,7 +56,9 @@ class Engine:
         try:
             import openvino
         except ImportError as error:
-            raise EngineError(f"the CPU engine needs the package openvino ({error}); try: pip install openvino") from None
+            raise EngineError(
+                f"the CPU engine needs the package openvino ({error}); try: pip install openvino"
+            ) from None
         verify_files(folder, manifest)
         began_s = time.monotonic()
         core = openvino.Core()
@@ -74,7 +77,9 @@ class Engine:
                 model = core.read_model(str(folder / f"{name}.onnx"))
                 self._requests[name] = core.compile_model(model, "CPU", settings).create_infer_request()
             except RuntimeError as error:
-                raise EngineError(f"{folder / name}.onnx cannot be compiled: {str(error).splitlines()[0]}") from None
+                raise EngineError(
+                    f"{folder / name}.onnx cannot be compiled: {str(error).splitlines()[0]}"
+                ) from None
         self.agreement = self._verify(folder / "golden.safetensors")
         self.load_s = time.monotonic() - began_s
 
@@ -85,7 +90,8 @@ class Engine:
         return Context(batch, out["kv"], out["hint"], out["fine"], out["coarse"])
 
     def act(self, context: Context, noise: Float32, steps: int, committed: Float32 | None = None) -> Actions:
-        """Denoise rows from noise (K, J) in `steps` steps; committed (K, J) holds decided rows, NaN where undecided."""
+        """Denoise rows from noise (K, J) in `steps` steps; committed (K, J) holds decided rows, NaN where
+        undecided."""
         keep = np.zeros(len(noise), np.float32)
         x = noise.astype(np.float32, copy=True)
         if committed is not None:
@@ -110,7 +116,11 @@ class Engine:
         context, rows, keep = actions.kv
         act_kv = self._act_step(context, rows, keep, 0.0)["act_kv"]
         inputs = {"kv": context.kv, "act_kv": act_kv, "fine": context.fine, "coarse": context.coarse}
-        inputs |= {"images": context.images, "noisy": noise[None].astype(np.float32), "level": np.ones(1, np.float32)}
+        inputs |= {
+            "images": context.images,
+            "noisy": noise[None].astype(np.float32),
+            "level": np.ones(1, np.float32),
+        }
         frames: Float32 = self._run("dream", inputs)["frames"][0]
         return frames
 
@@ -132,15 +142,17 @@ class Engine:
         rows_error = frames_error = 0.0
         for index in range(len(golden["tokens"])):
             context = self.context(golden["images"][index], golden["tokens"][index], golden["state"][index])
-            actions = self.act(context, golden["noise"][index], self.manifest.steps, golden["committed"][index])
+            actions = self.act(
+                context, golden["noise"][index], self.manifest.steps, golden["committed"][index]
+            )
             frames = self._imagine(actions, golden["video_noise"][index].astype(np.float32))
             rows_error = max(rows_error, _distance(actions.rows, golden["rows"][index]))
             frames_error = max(frames_error, _distance(frames, golden["frames"][index].astype(np.float32)))
         if not (rows_error <= ROW_TOLERANCE and frames_error <= FRAME_TOLERANCE):
             raise EngineError(
-                f"the engine does not reproduce the golden batch of model '{self.manifest.name}': rows differ by "
-                f"{rows_error:.3g} (allowed {ROW_TOLERANCE}), frames by {frames_error:.3g} (allowed {FRAME_TOLERANCE}); "
-                f"nothing will be moved. Try: another version of openvino"
+                f"the engine does not reproduce the golden batch of model '{self.manifest.name}': "
+                f"rows differ by {rows_error:.3g} (allowed {ROW_TOLERANCE}), frames by {frames_error:.3g} "
+                f"(allowed {FRAME_TOLERANCE}); nothing will be moved. Try: another version of openvino"
             )
         return Agreement(rows_error, frames_error)
 

@@ -71,9 +71,8 @@ class Features:
         ids = np.zeros(self.words, np.int64)
         for index, word in enumerate(parts):
             if word not in self.vocabulary:
-                raise ManifestError(
-                    f"command '{command}': the model does not know the word '{word}'{nearest(word, self.vocabulary)}"
-                )
+                close = nearest(word, self.vocabulary)
+                raise ManifestError(f"command '{command}': the model does not know the word '{word}'{close}")
             ids[index] = self.vocabulary.index(word)
         return ids
 
@@ -85,7 +84,8 @@ class Features:
         return np.concatenate([where, lag], axis=-1).astype(np.float32)
 
     def rows(self, target_rad: FloatArray, position_rad: FloatArray) -> Float32:
-        """Targets (..., K, J) -> the model's rows: relative to the measured pose (..., J), in standard deviations."""
+        """Targets (..., K, J) -> the model's rows: relative to the measured pose (..., J), in standard
+        deviations."""
         relative = target_rad - position_rad[..., None, :]
         return (relative / self.normalisation.action_std_rad).astype(np.float32)
 

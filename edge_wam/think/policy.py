@@ -52,7 +52,8 @@ class WamPolicy:
         self.ahead_s = tuple(manifest.dt_s * manifest.rows * part / futures for part in range(1, futures + 1))
 
     def infer(self, observation: Observation, committed_rad: FloatArray) -> FloatArray:
-        """Targets (K, J); committed_rad (d, J), d < K, are the rows already decided and come back unchanged."""
+        """Targets (K, J); committed_rad (d, J), d < K, are the rows already decided and come back
+        unchanged."""
         features = self._features
         position = observation.position_rad
         context = self._engine.context(

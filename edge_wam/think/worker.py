@@ -92,7 +92,8 @@ class FrameSource(Protocol):
     def start(self) -> None: ...
 
     def newest(self, after_s: float, timeout_s: float) -> tuple[Frame, ...] | None:
-        """One frame a camera, in the model's order, all exposed after `after_s`; None when there is none in time."""
+        """One frame a camera, in the model's order, all exposed after `after_s`; None when there is none
+        in time."""
 
     def stop(self) -> None: ...
 
@@ -117,7 +118,9 @@ class PolicySettings(NamedTuple):
 class Recorder:
     """What was seen and imagined, kept in memory (the last `keep_s`) and written once, at the end."""
 
-    def __init__(self, folder: Path, ahead_s: tuple[float, ...], keep_s: float = 60.0, every_s: float = 1 / 15) -> None:
+    def __init__(
+        self, folder: Path, ahead_s: tuple[float, ...], keep_s: float = 60.0, every_s: float = 1 / 15
+    ) -> None:
         self._folder, self._ahead_s, self._keep_s, self._every_s = folder, ahead_s, keep_s, every_s
         self._frames: list[tuple[float, tuple[ImageArray, ...]]] = []
         self._imagined: list[tuple[float, ImageArray]] = []
@@ -153,7 +156,9 @@ class Recorder:
             front=np.stack([pair[0] for pair in images]),
             wrist=np.stack([p[1][edge[0] : edge[0] + side, edge[1] : edge[1] + side] for p in images]),
             imagined_t0_s=np.array([t for t, _ in self._imagined]),
-            imagined=np.stack([f for _, f in self._imagined]) if self._imagined else np.zeros((0, 2, 2, 48, 48, 3), np.uint8),
+            imagined=np.stack([f for _, f in self._imagined])
+            if self._imagined
+            else np.zeros((0, 2, 2, 48, 48, 3), np.uint8),
             ahead_s=np.array(self._ahead_s),
             chunk_t0_s=np.array([t for t, _ in self._chunks]),
             chunk_ready_s=np.array([r for _, r in self._chunks]),
@@ -168,7 +173,12 @@ class Stoppable(Protocol):
 
 
 def think_until(
-    life: Stoppable, worker: Worker, policy: WamPolicy, cameras: FrameSource, chunks: Mailbox, recorder: Recorder | None
+    life: Stoppable,
+    worker: Worker,
+    policy: WamPolicy,
+    cameras: FrameSource,
+    chunks: Mailbox,
+    recorder: Recorder | None,
 ) -> None:
     """The policy process's loop. Imagining waits for a moment in which no chunk is due."""
     seen_s = imagined_s = -np.inf
@@ -185,13 +195,19 @@ def think_until(
                 chunks.put(chunk_record(thought.chunk, thought.frame_age_s), thought.chunk.t0_s)
                 if recorder is not None:
                     recorder.think(thought.chunk)
-        elif recorder is not None and thought is not None and thought.chunk.t0_s - imagined_s >= IMAGINE_EVERY_S:
+        elif (
+            recorder is not None
+            and thought is not None
+            and thought.chunk.t0_s - imagined_s >= IMAGINE_EVERY_S
+        ):
             imagined_s = thought.chunk.t0_s
             if (dreamt := policy.imagine()) is not None:
                 recorder.imagine(imagined_s, dreamt)
 
 
-def policy_main(life: Stoppable, settings: PolicySettings, open_cameras: Callable[[object], FrameSource]) -> None:
+def policy_main(
+    life: Stoppable, settings: PolicySettings, open_cameras: Callable[[object], FrameSource]
+) -> None:
     """The policy process: load and verify the engine, open the cameras, think."""
     from edge_wam import manifest as manifests
     from edge_wam.think.engine import Engine

@@ -18,7 +18,16 @@ from edge_wam.manifest import Manifest
 from edge_wam.sim.evaluate import Job, evaluate, summary, table
 from edge_wam.sim.fast import DELAY_S
 
-KEPT = ("success", "success_low", "success_high", "episodes", "seed", "wrong_object", "seconds_p50", "infer_ms_p50")
+KEPT = (
+    "success",
+    "success_low",
+    "success_high",
+    "episodes",
+    "seed",
+    "wrong_object",
+    "seconds_p50",
+    "infer_ms_p50",
+)
 
 
 def text(manifest: Manifest, by_command: str) -> str:
@@ -28,31 +37,36 @@ def text(manifest: Manifest, by_command: str) -> str:
     commands = ", ".join(f'"{c.tokens}"' for c in manifest.commands)
     return f"""# {manifest.name}
 
-A World Action Model of {parents.get("parameters", 0):,} parameters ({parents.get("config")}) for a simulated SO-101. From one frame
-a camera, the command and the joints it predicts {manifest.rows} rows of joint targets, {manifest.dt_s * 1e3:.1f} ms apart,
-and both cameras' frames halfway through and at the end of them. Flow matching, {manifest.steps} steps.
+A World Action Model of {parents.get("parameters", 0):,} parameters ({parents.get("config")}) for a simulated
+SO-101. From one frame a camera, the command and the joints it predicts {manifest.rows} rows of joint targets,
+{manifest.dt_s * 1e3:.1f} ms apart, and both cameras' frames halfway through and at the end of them.
+Flow matching, {manifest.steps} steps.
 
 - **Cameras**: {cameras}.
 - **Commands**: {commands}; spoken in {", ".join(manifest.languages)}.
-- **Made from**: {parents.get("demonstrations")} scripted demonstrations ({parents.get("recordings")} recordings) and single scenes
-  for perception, all simulated; by `scripts/train.sh`.
-- **Files**: weights.safetensors (half precision), three ONNX graphs that refer to it, golden.safetensors (real
-  observations with eager torch's answers), manifest.toml.
+- **Made from**: {parents.get("demonstrations")} scripted demonstrations
+  ({parents.get("recordings")} recordings) and single scenes for perception, all simulated;
+  by `scripts/train.sh`.
+- **Files**: weights.safetensors (half precision), three ONNX graphs that refer to it, golden.safetensors
+  (observations with eager torch's answers), manifest.toml.
 
 ## Measured
 
-`edge-wam evaluate --episodes {measured.get("episodes")} --seed {measured.get("seed")}` (scenes never trained on; two distractors; a lift of 5 cm within 12 s):
+`edge-wam evaluate --episodes {measured.get("episodes")} --seed {measured.get("seed")}` (scenes never trained
+on; two distractors; a lift of 5 cm within 12 s):
 
 ```
 {by_command}
 ```
 
-Inference {measured.get("infer_ms_p50")} ms (median, {manifest.steps} steps, one CPU thread, on a machine that did other things too).
+Inference {measured.get("infer_ms_p50")} ms (median, {manifest.steps} steps, one CPU thread, on a machine that
+did other things too).
 
 ## What it cannot do
 
-Anything but picking up one 25 mm cube out of three, on a bare table, under these two cameras, in simulation. It has never
-seen a real camera's image and does not know when it is done. It is not a safety device; act/guard.py is.
+Anything but picking up one 25 mm cube out of three, on a bare table, under these two cameras, in simulation.
+It has never seen a real camera's image and does not know when it is done. It is not a safety device;
+act/guard.py is.
 """
 
 
@@ -71,7 +85,9 @@ def write(model: Path, episodes: int, seed: int, workers: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", type=Path, default=Path("models/so101-tabletop"))
     parser.add_argument("--episodes", type=int, default=50)
     parser.add_argument("--seed", type=int, default=7)

@@ -12,7 +12,7 @@ Two kinds, for two lessons (LOG.md):
   plans anew from wherever the arm is). Shoves are not labelled.
 
 A shard is one .npz of plain arrays, named by its first seed, written beside and renamed; a run that
-was stopped goes on where it was. Seeds below 1,000,000 are never used, so evaluation seeds are unseen.
+was stopped goes on where it was. Scenes of seeds below 1,000,000 are never made: evaluation has them.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from edge_wam.sim.expert import OPEN_RAD, Expert, Plan
 from edge_wam.sim.scene import COLOURS, CROP_PX
+from edge_wam.sim.tasks import FIRST_TRAINING_SEED as FIRST_SEED
 from edge_wam.sim.world import PARK_RAD, READY_RAD, World
 from edge_wam.think.features import shrink
 from edge_wam.types import FloatArray, ImageArray
@@ -39,7 +40,6 @@ CONTROL_S = 1 / 50
 CHUNK_DT_S, CHUNK_ROWS = 1 / 30, 16
 RECORD_S = 4 / 30  # two recordings ahead is row 8, four is row 16
 FUTURE_RECORDS = (2, 4)
-FIRST_SEED = 1_000_000
 COLOUR_NAMES = tuple(COLOURS)
 GRIPPER_TORQUE_LIMIT = 0.5
 SERVO_SPEED_RAD_S, SERVO_ACCEL_RAD_S2 = 3.6, 38.9  # what arm.py writes into the servos
@@ -47,7 +47,9 @@ SERVO_SPEED_RAD_S, SERVO_ACCEL_RAD_S2 = 3.6, 38.9  # what arm.py writes into the
 
 def look(world: World) -> ImageArray:
     """Both cameras as the model sees them: (2, 96, 96, 3) uint8."""
-    return np.stack([shrink(world.render(f"{name}_crop", CROP_PX, CROP_PX), CROP_PX, BOX_PX) for name in CAMERAS])
+    return np.stack(
+        [shrink(world.render(f"{name}_crop", CROP_PX, CROP_PX), CROP_PX, BOX_PX) for name in CAMERAS]
+    )
 
 
 def prepare(world: World) -> None:
@@ -72,10 +74,11 @@ class SceneShard(NamedTuple):
 
 def make_scenes(seed: int, count: int) -> SceneShard:
     """count scenes: cubes, an arm pose that a task could pass through, three grasps each."""
-    world, rows = World(), []
+    world = World()
     expert, rng = Expert(world), np.random.default_rng(seed)
+    rows: list[tuple[Any, ...]] = []
     while len(rows) < count:
-        world.reset(int(rng.integers(2**31)))
+        world.reset(scene_seed(rng))
         keys, start = [], np.array([0.0, -0.3, 0.6, 1.2, 0.0])
         for colour in world.scene.colours:
             key, error_m = expert.key_pose(colour, start)
@@ -88,13 +91,19 @@ def make_scenes(seed: int, count: int) -> SceneShard:
         colours = [COLOUR_NAMES.index(c) for c in world.scene.colours]
         rows.append((look(world), pose.astype(np.float32), colours, np.array(keys, np.float32)))
     world.close()
-    frames, position, colours_of, key = zip(*rows, strict=True)
-    return SceneShard(
-        np.stack(frames), np.stack(position), np.array(colours_of, np.int64), np.stack(key).astype(np.float32)
-    )
+    frames, position, colours_of, key_rad = zip(*rows, strict=True)
+    return SceneShard(np.stack(frames), np.stack(position), np.array(colours_of, np.int64), np.stack(key_rad))
 
 
-def _random_pose(world: World, expert: Expert, rng: np.random.Generator, keys: list[FloatArray]) -> FloatArray:
+def scene_seed(rng: np.random.Generator) -> int:
+    """A seed for a scene, none of those kept for evaluation."""
+    seed = int(rng.integers(2**31))
+    return seed if seed >= FIRST_SEED else seed + FIRST_SEED
+
+
+def _random_pose(
+    world: World, expert: Expert, rng: np.random.Generator, keys: list[FloatArray]
+) -> FloatArray:
     """Near ready, on the way to a cube, or close above one; the gripper anywhere."""
     kind, key = rng.random(), keys[rng.integers(len(keys))]
     gripper = rng.uniform(0.1, 0.8) if rng.random() < 0.3 else OPEN_RAD + rng.normal() * 0.05
@@ -102,7 +111,9 @@ def _random_pose(world: World, expert: Expert, rng: np.random.Generator, keys: l
         body = READY_RAD[:5] + rng.normal(size=5) * (0.15, 0.12, 0.12, 0.10, 0.10)
     else:
         x, y, z = (rng.uniform(0.14, 0.31), rng.uniform(-0.18, 0.18), rng.uniform(0.03, 0.13))
-        body, _ = expert.inverse(np.array([x, y, z]), float(np.arctan2(y, x) + rng.uniform(-0.7, 0.7)), key, 25)
+        body, _ = expert.inverse(
+            np.array([x, y, z]), float(np.arctan2(y, x) + rng.uniform(-0.7, 0.7)), key, 25
+        )
         mix = 1.0 if kind < 0.5 else rng.random()
         toward = key + np.array([0, -0.25, -0.05, 0.25, 0]) * rng.random()  # about straight above it
         body = mix * body + (1 - mix) * toward
@@ -184,7 +195,8 @@ def _demonstrate(world: World, expert: Expert, rng: np.random.Generator, colour:
     shoves = _plan_shoves(rng, plan)
     noise_rad, noise_size = np.zeros(6), rng.choice([0.0, 0.004, 0.010], p=[0.3, 0.4, 0.3])
     start_s, plan_start_s = world.time_s, world.time_s
-    frames, position, sent, targets, labelled, calm = [], [], [], [], [], []
+    frames, position, sent, targets, labelled = [], [], [], [], []
+    calm: list[bool] = []
     next_record, tick, shoved = 0, 0, False
     while True:
         now_s = start_s + tick * CONTROL_S
@@ -203,7 +215,7 @@ def _demonstrate(world: World, expert: Expert, rng: np.random.Generator, colour:
             frames.append(look(world))
             position.append(world.position_rad)
             sent.append(world.goal_rad.copy())
-            targets.append(plan.at(t_s + CHUNK_DT_S * np.arange(CHUNK_ROWS)))
+            targets.append(plan.at(t_s + CHUNK_DT_S * np.arange(CHUNK_ROWS, dtype=np.float64)))
             labelled.append(not shoved)
             calm.append(not shoved)
             next_record += 1
@@ -263,7 +275,8 @@ def _episode_job(job: tuple[int, int, str]) -> int:
     """Episodes joined end to end; `length` (e,) says where one ends."""
     seed, count, out = job
     world = World()
-    expert, kept = Expert(world), []
+    expert = Expert(world)
+    kept: list[Episode] = []
     while len(kept) < count:
         if (episode := make_episode(world, expert, seed)) is not None:
             kept.append(episode)
@@ -297,14 +310,18 @@ def generate(kind: str, count: int, out: Path, workers: int, per_shard: int) -> 
     work = _scene_job if kind == "scenes" else _episode_job
     with (
         multiprocessing.get_context("spawn").Pool(workers) as pool,
-        tqdm(total=shards * per_shard, initial=(shards - len(todo)) * per_shard, unit=kind[:-1], desc=kind) as bar,
+        tqdm(
+            total=shards * per_shard, initial=(shards - len(todo)) * per_shard, unit=kind[:-1], desc=kind
+        ) as bar,
     ):
         for made in pool.imap_unordered(work, todo):
             bar.update(made)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("kind", choices=("scenes", "episodes"))
     parser.add_argument("--count", type=int, required=True, help="how many in all")
     parser.add_argument("--out", type=Path, default=Path("runs/data"))

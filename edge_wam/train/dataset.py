@@ -1,5 +1,8 @@
-"""Shards in memory, and batches from them. Building a batch must cost little beside a step: gather uint8, then one
-fused multiply-add for light and colour. Images are never shifted: three of 96 pixels are 1.5 cm on the table."""
+"""Shards in memory, and batches from them.
+
+Building a batch must cost little beside a step: gather uint8, then one fused multiply-add for light and
+colour. Images are never shifted: three of 96 pixels are 1.5 cm on the table.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edge_wam.errors import EdgeWamError
+from edge_wam.sim.scene import CROP_PX
 from edge_wam.sim.tasks import pick_command, vocabulary
 from edge_wam.think.features import Features, Normalisation
 from edge_wam.train.data import BOX_PX, CAMERAS, COLOUR_NAMES, FUTURE_RECORDS
-from edge_wam.sim.scene import CROP_PX
 from edge_wam.train.model import unit
 
 WORDS = 8
@@ -29,12 +32,16 @@ def make_features(normalisation: Normalisation) -> Features:
 
 
 def key_features(key_rad: NDArray[Any]) -> NDArray[np.float32]:
-    """Five joints (..., 5) -> (..., 6): the roll as cos and sin of four times it, since a cube has four faces."""
+    """Five joints (..., 5) -> (..., 6): the roll as cos and sin of four times it (a cube has four faces)."""
     roll = 4 * key_rad[..., 4:5]
-    return np.concatenate([(key_rad[..., :4] - KEY_MEAN) / KEY_STD, np.cos(roll), np.sin(roll)], -1).astype(np.float32)
+    return np.concatenate([(key_rad[..., :4] - KEY_MEAN) / KEY_STD, np.cos(roll), np.sin(roll)], -1).astype(
+        np.float32
+    )
 
 
-KEY_MEAN = np.array([0.0, 0.05, 0.42, 1.08], np.float32)  # rounded from the data; the scale of a loss, no more
+KEY_MEAN = np.array(
+    [0.0, 0.05, 0.42, 1.08], np.float32
+)  # rounded from the data; the scale of a loss, no more
 KEY_STD = np.array([0.40, 0.25, 0.28, 0.06], np.float32)
 
 
@@ -42,7 +49,9 @@ def read_shards(folder: Path, kind: str) -> list[dict[str, NDArray[Any]]]:
     """Every shard of a kind, in order of seed. Raises EdgeWamError if there is none."""
     paths = sorted(folder.glob(f"{kind}-*.npz"))
     if not paths:
-        raise EdgeWamError(f"no {kind} in {folder}; try: python -m edge_wam.train.data {kind} --count 1000 --out {folder}")
+        raise EdgeWamError(
+            f"no {kind} in {folder}; try: python -m edge_wam.train.data {kind} --count 1000 --out {folder}"
+        )
     shards = []
     for path in paths:
         with np.load(path, allow_pickle=False) as file:
@@ -93,8 +102,10 @@ class Scenes:
         self.colours = np.concatenate([s["colours"] for s in shards])
         self.key = key_features(np.concatenate([s["key_rad"] for s in shards]))
 
-    def __len__(self) -> int:
-        return len(self.frames)
+    @property
+    def usable(self) -> NDArray[Any]:
+        """What can be trained on: all of them."""
+        return np.arange(len(self.frames))
 
     def batch(self, index: NDArray[Any], features: Features, rng: np.random.Generator) -> Batch:
         """Scenes `index` (B,), each with a random one of its cubes named."""
@@ -164,7 +175,8 @@ class Episodes:
         )
 
     def batch(self, index: NDArray[Any], features: Features, rng: np.random.Generator, video: bool) -> Batch:
-        """Recordings `index` (B,); the last command is dropped three times in ten (else the policy copies itself)."""
+        """Recordings `index` (B,); the last command is dropped three times in ten (else the policy copies
+        itself)."""
         position = self.position_rad[index].astype(np.float64)
         stale = position + rng.normal(size=position.shape) * 0.003
         state = features.state(stale, self.sent_rad[index])
@@ -177,7 +189,9 @@ class Episodes:
             ahead = torch.from_numpy(self.frames[self.future[index]])  # (B, F, C, S, S, 3)
             frames = light(ahead)
             size = frames.shape
-            frames = torch.nn.functional.avg_pool2d(frames.flatten(0, 2), 2).reshape(*size[:4], size[4] // 2, -1)
+            frames = torch.nn.functional.avg_pool2d(frames.flatten(0, 2), 2).reshape(
+                *size[:4], size[4] // 2, -1
+            )
             future, imaginable = frames.transpose(1, 2), torch.from_numpy(self.imaginable[index])
         return Batch(
             light(torch.from_numpy(self.frames[index])),

@@ -1,6 +1,6 @@
-"""A trained model -> models/<name>/: weights, three portable graphs, a golden batch, the manifest and the card.
+"""A trained model -> models/<name>/: weights, three portable graphs, a golden batch and the manifest.
 
-    python -m edge_wam.train.export --weights runs/teacher/joint/average.safetensors --out models/so101-tabletop
+    python -m edge_wam.train.export --weights runs/teacher/joint/average.safetensors
 
 The graphs are ONNX: `context` (frames, words, joints -> keys and values), `act` (one denoising step)
 and `dream` (one step of the future's). They hold no weights: every large tensor is a reference into
@@ -38,24 +38,35 @@ GRAPHS = ("context", "act", "dream")
 REFERENCED_FROM = 256  # elements; smaller tensors stay in the graph
 
 
-class _Context(nn.Module):
+class _Wrapped(nn.Module):
     def __init__(self, model: WorldActionModel) -> None:
         super().__init__()
         self.model = model
 
+
+class _Context(_Wrapped):
     def forward(self, images: Tensor, tokens: Tensor, state: Tensor) -> tuple[Tensor, ...]:
         made = self.model.context(images, tokens, state)
         return made["kv"], made["hint"], made["fine"], made["coarse"]
 
 
-class _Act(_Context):
-    def forward(self, kv: Tensor, hint: Tensor, rows: Tensor, committed: Tensor, level: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+class _Act(_Wrapped):
+    def forward(
+        self, kv: Tensor, hint: Tensor, rows: Tensor, committed: Tensor, level: Tensor
+    ) -> tuple[Tensor, ...]:  # type: ignore[override]
         return self.model.act(kv, hint, rows, committed, level)
 
 
-class _Dream(_Context):
+class _Dream(_Wrapped):
     def forward(  # type: ignore[override]
-        self, kv: Tensor, act_kv: Tensor, fine: Tensor, coarse: Tensor, images: Tensor, noisy: Tensor, level: Tensor
+        self,
+        kv: Tensor,
+        act_kv: Tensor,
+        fine: Tensor,
+        coarse: Tensor,
+        images: Tensor,
+        noisy: Tensor,
+        level: Tensor,
     ) -> tuple[Tensor, ...]:
         return (self.model.dream(kv, act_kv, fine, coarse, images, noisy, level),)
 
@@ -80,7 +91,10 @@ def _offsets(path: Path) -> dict[str, tuple[int, int]]:
     size = int.from_bytes(raw[:8], "little")
     header = json.loads(raw[8 : 8 + size])
     header.pop("__metadata__", None)
-    return {n: (8 + size + e["data_offsets"][0], e["data_offsets"][1] - e["data_offsets"][0]) for n, e in header.items()}
+    return {
+        n: (8 + size + e["data_offsets"][0], e["data_offsets"][1] - e["data_offsets"][0])
+        for n, e in header.items()
+    }
 
 
 def _refer(graph: Any, weights: Path) -> int:
@@ -94,7 +108,11 @@ def _refer(graph: Any, weights: Path) -> int:
             continue
         stored = TensorProto(name=f"{tensor.name}.f16", data_type=TensorProto.FLOAT16, dims=tensor.dims)
         stored.data_location = TensorProto.EXTERNAL
-        for key, value in (("location", weights.name), ("offset", offsets[name][0]), ("length", offsets[name][1])):
+        for key, value in (
+            ("location", weights.name),
+            ("offset", offsets[name][0]),
+            ("length", offsets[name][1]),
+        ):
             stored.external_data.add(key=key, value=str(value))
         casts.append(helper.make_node("Cast", [stored.name], [tensor.name], to=TensorProto.FLOAT))
         graph.graph.initializer.remove(tensor)
@@ -141,7 +159,11 @@ def golden(model: WorldActionModel, batch: Any, steps: int, seed: int) -> dict[s
     generator = torch.Generator().manual_seed(seed)
     kept: dict[str, list[Tensor]] = {}
     for index in range(len(batch.tokens)):
-        images, tokens, state = batch.images[index : index + 1], batch.tokens[index : index + 1], batch.state[index : index + 1]
+        images, tokens, state = (
+            batch.images[index : index + 1],
+            batch.tokens[index : index + 1],
+            batch.state[index : index + 1],
+        )
         context = model.context(images, tokens, state)
         noise = torch.randn(1, model.config.rows, model.config.joints, generator=generator)
         committed = torch.full_like(noise, torch.nan)
@@ -175,7 +197,9 @@ def golden_batch(data: Episodes, normalisation: Any, count: int, seed: int) -> A
     )
 
 
-def make_manifest(folder: Path, config: Config, normalisation: Any, parents: dict[str, Any]) -> manifests.Manifest:
+def make_manifest(
+    folder: Path, config: Config, normalisation: Any, parents: dict[str, Any]
+) -> manifests.Manifest:
     """The contract, from the suite and the configuration; hashes are of what lies in `folder`."""
     names = ["weights.safetensors", "golden.safetensors", *(f"{name}.onnx" for name in GRAPHS)]
     del config
@@ -187,7 +211,8 @@ def make_manifest(folder: Path, config: Config, normalisation: Any, parents: dic
         committed_rows_max=flow.COMMITTED_MAX,
         replan_s=REPLAN_S,
         cameras=tuple(
-            manifests.CameraView(name, FRAME_WIDTH_PX, FRAME_HEIGHT_PX, FRAME_RATE_HZ, CROP_PX, BOX_PX) for name in CAMERAS
+            manifests.CameraView(name, FRAME_WIDTH_PX, FRAME_HEIGHT_PX, FRAME_RATE_HZ, CROP_PX, BOX_PX)
+            for name in CAMERAS
         ),
         vocabulary=tasks.vocabulary(),
         words=WORDS,
@@ -235,7 +260,9 @@ def examples(model: WorldActionModel, batch: Any) -> dict[str, tuple[Tensor, ...
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--weights", type=Path, default=Path("runs/teacher/joint/average.safetensors"))
     parser.add_argument("--normalisation", type=Path, default=Path("runs/teacher/normalisation.json"))
     parser.add_argument("--data", type=Path, default=Path("runs/data"))

@@ -25,15 +25,21 @@ def committed_mask(count: int, rows: int, generator: torch.Generator) -> Tensor:
 
 
 def video_level(count: int, generator: torch.Generator) -> Tensor:
-    """Noise level of the future: Beta(7, 1) for 70 % (nearly pure noise: what one step will see), else uniform."""
+    """Noise level of the future: Beta(7, 1) for 70 % (nearly pure noise: what one step will see), else
+    uniform."""
     uniform = torch.rand(count, generator=generator)
     return torch.where(torch.rand(count, generator=generator) < 0.7, uniform ** (1 / 7), uniform)
 
 
 def action_loss(
-    model: WorldActionModel, context: dict[str, Tensor], rows: Tensor, draws: int, generator: torch.Generator, clean: bool
+    model: WorldActionModel,
+    context: dict[str, Tensor],
+    rows: Tensor,
+    draws: int,
+    generator: torch.Generator,
+    clean: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Flow matching of the rows (B, K, J) with `draws` draws of noise a context -> (loss, kv of the last draw).
+    """Flow matching of the rows (B, K, J), `draws` draws of noise a context -> (loss, kv of the last draw).
 
     clean: the last draw is mostly noiseless (what the video stream sees when it imagines a decided action).
     """
@@ -54,7 +60,11 @@ def action_loss(
 
 
 def video_loss(
-    model: WorldActionModel, context: dict[str, Tensor], act_kv: Tensor, batch: Batch, generator: torch.Generator
+    model: WorldActionModel,
+    context: dict[str, Tensor],
+    act_kv: Tensor,
+    batch: Batch,
+    generator: torch.Generator,
 ) -> Tensor:
     """Clean-frame prediction of the future, on the contexts that are imaginable."""
     present = small(batch.images)[:, :, None]
@@ -62,7 +72,9 @@ def video_loss(
     level = video_level(len(change), generator)
     s = level[:, None, None, None, None, None]
     noisy = (1 - s) * change + s * torch.randn(change.shape, generator=generator)
-    frames = model.dream(context["kv"], act_kv, context["fine"], context["coarse"], batch.images, noisy, level)
+    frames = model.dream(
+        context["kv"], act_kv, context["fine"], context["coarse"], batch.images, noisy, level
+    )
     moving = (change.abs().amax(3, keepdim=True) > 0.15).float()
     error = (frames - batch.future).square() * (0.2 + 4.0 * moving)
     weight = batch.imaginable.float() / level.clamp(min=0.25).square()
@@ -71,7 +83,11 @@ def video_loss(
 
 @torch.no_grad()
 def sample_actions(
-    model: WorldActionModel, context: dict[str, Tensor], noise: Tensor, steps: int, committed: Tensor | None = None
+    model: WorldActionModel,
+    context: dict[str, Tensor],
+    noise: Tensor,
+    steps: int,
+    committed: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Euler from noise (B, K, J) to rows, in `steps` steps -> (rows, kv of the finished rows).
 
@@ -90,9 +106,14 @@ def sample_actions(
 
 @torch.no_grad()
 def sample_video(
-    model: WorldActionModel, context: dict[str, Tensor], act_kv: Tensor, images: Tensor, noise: Tensor, steps: int
+    model: WorldActionModel,
+    context: dict[str, Tensor],
+    act_kv: Tensor,
+    images: Tensor,
+    noise: Tensor,
+    steps: int,
 ) -> Tensor:
-    """The future (B, C, F, 3, 48, 48) in unit scale, from noise of that shape; one step is a conditional mean."""
+    """The future (B, C, F, 3, 48, 48) in unit scale, from noise of that shape; one step: the mean."""
     present = small(images)[:, :, None]
     x = noise
     for step in range(steps):
@@ -109,7 +130,9 @@ def imagination_error(frames: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     """Squared error on moving pixels, (F,) each: of `frames`, and of 'nothing changes'."""
     present = small(batch.images)[:, :, None]
     change = batch.future - present
-    moving = (change.abs().amax(3, keepdim=True) > 0.15).float() * batch.imaginable[:, None, None, None, None, None]
+    moving = (change.abs().amax(3, keepdim=True) > 0.15).float() * batch.imaginable[
+        :, None, None, None, None, None
+    ]
     total = moving.sum((0, 1, 3, 4, 5)).clamp(min=1) * 3
     still = (change.square() * moving).sum((0, 1, 3, 4, 5)) / total
     return ((frames - batch.future).square() * moving).sum((0, 1, 3, 4, 5)) / total, still

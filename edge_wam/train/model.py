@@ -166,7 +166,9 @@ class Stem(nn.Module):
         self.conv5 = nn.Conv2d(96, config.width, 3, stride=3)
         side = config.image_px // 4
         axis = torch.linspace(-1, 1, side)
-        self.register_buffer("grid", torch.stack([axis.repeat(side), axis.repeat_interleave(side)], 1), persistent=False)
+        self.register_buffer(
+            "grid", torch.stack([axis.repeat(side), axis.repeat_interleave(side)], 1), persistent=False
+        )
 
     def forward(self, image: Tensor, command: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """image (B, 3, S, S) about unit scale, command (B, D) -> tokens (B, (S/24)^2, D), keypoints
@@ -194,13 +196,14 @@ class Imagination(nn.Module):
         self.norm2 = nn.GroupNorm(4, 32)
         self.out = nn.Conv2d(32, FUTURES * 6, 3, padding=1)
         nn.init.zeros_(self.out.weight)
+        assert self.out.bias is not None
         nn.init.zeros_(self.out.bias)
         axis = (torch.arange(IMAGINED_PX) + 0.5) / IMAGINED_PX * 2 - 1
         rows, columns = torch.meshgrid(axis, axis, indexing="ij")
         self.register_buffer("base", torch.stack([columns, rows], -1)[None], persistent=False)
 
     def forward(self, tokens: Tensor, coarse: Tensor, fine: Tensor, present: Tensor) -> Tensor:
-        """tokens (B, 16, D), stem maps, present (B, 3, 48, 48) -> (B, F, 3, 48, 48) in the scale of present."""
+        """tokens (B, 16, D), stem maps, present (B, 3, 48, 48) -> (B, F, 3, 48, 48) in present's scale."""
         side = int(tokens.shape[1] ** 0.5)
         h = self.spread(tokens).transpose(1, 2).unflatten(1, (32, 3, 3)).unflatten(-1, (side, side))
         h = h.permute(0, 1, 4, 2, 5, 3).flatten(4, 5).flatten(2, 3)  # (B, 32, 12, 12)
@@ -226,14 +229,20 @@ class WorldActionModel(nn.Module):
         self.config = config
         width, cameras = config.width, config.cameras
         self.words = nn.Embedding(config.vocabulary, width, padding_idx=0)
-        self.command = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
+        self.command = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), nn.Linear(width, width)
+        )
         self.stem = Stem(config)
         self.camera_place = nn.Parameter(torch.randn(cameras, (config.image_px // 24) ** 2, width) * 0.02)
         self.camera_film = nn.Parameter(torch.zeros(cameras, width))
         points = cameras * config.keypoints * 2
         state = 2 * config.joints
         self.key = nn.Sequential(
-            nn.Linear(points + state + width, 256), nn.GELU(), nn.Linear(256, 256), nn.GELU(), nn.Linear(256, KEY_SIZE)
+            nn.Linear(points + state + width, 256),
+            nn.GELU(),
+            nn.Linear(256, 256),
+            nn.GELU(),
+            nn.Linear(256, KEY_SIZE),
         )
         self.points_token = nn.Linear(points, width)
         self.state_token = nn.Linear(state, width)
@@ -266,7 +275,13 @@ class WorldActionModel(nn.Module):
         film = (command[:, None] + self.camera_film).flatten(0, 1)
         image_tokens, points, fine, coarse = self.stem(x, film)
         image_tokens = image_tokens.unflatten(0, (-1, self.config.cameras)) + self.camera_place
-        return command, image_tokens.flatten(1, 2), points.unflatten(0, (-1, self.config.cameras)).flatten(1), fine, coarse
+        return (
+            command,
+            image_tokens.flatten(1, 2),
+            points.unflatten(0, (-1, self.config.cameras)).flatten(1),
+            fine,
+            coarse,
+        )
 
     def grasp(self, points: Tensor, state: Tensor, command: Tensor) -> Tensor:
         """The key pose (B, 6), normalised: where the arm will be when it grasps."""
@@ -291,11 +306,13 @@ class WorldActionModel(nn.Module):
 
     # --- acting -----------------------------------------------------------------------------
 
-    def act(self, kv: Tensor, hint: Tensor, rows: Tensor, committed: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
+    def act(
+        self, kv: Tensor, hint: Tensor, rows: Tensor, committed: Tensor, level: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Velocity (noise minus rows) of noisy rows (B N, K, J) at noise level (B N,), and the actions' kv.
 
-        committed (B N, K) is 1 where a row is already decided and given clean; N draws of one context lie side
-        by side.
+        committed (B N, K) is 1 where a row is already decided and given clean; N draws of one context lie
+        side by side.
         """
         x = self.row_in(rows) + self.row_place + committed[..., None] * self.committed
         x = x + _repeat(hint, len(rows))[:, None]
@@ -309,7 +326,14 @@ class WorldActionModel(nn.Module):
     # --- imagining --------------------------------------------------------------------------
 
     def dream(
-        self, kv: Tensor, act_kv: Tensor, fine: Tensor, coarse: Tensor, images: Tensor, noisy: Tensor, level: Tensor
+        self,
+        kv: Tensor,
+        act_kv: Tensor,
+        fine: Tensor,
+        coarse: Tensor,
+        images: Tensor,
+        noisy: Tensor,
+        level: Tensor,
     ) -> Tensor:
         """The clean future (B, C, F, 3, 48, 48) in unit scale, from the noisy change to the present frame.
 
@@ -318,18 +342,22 @@ class WorldActionModel(nn.Module):
         config = self.config
         side = IMAGINED_PX // PATCH_PX
         patches = noisy.unflatten(-2, (side, PATCH_PX)).unflatten(-1, (side, PATCH_PX))
-        patches = patches.permute(0, 1, 4, 6, 2, 3, 5, 7).flatten(4).flatten(1, 3)  # (B, C side side, F 3 p p)
+        patches = (
+            patches.permute(0, 1, 4, 6, 2, 3, 5, 7).flatten(4).flatten(1, 3)
+        )  # (B, C side side, F 3 p p)
         x = self.patch_in(patches) + self.patch_place
         modulation = self.dream_level(level)
         for index, block in enumerate(self.blocks):
-            x, _, _ = block(x, [(kv[index, 0], kv[index, 1]), (act_kv[index, 0], act_kv[index, 1])], modulation[index])
+            x, _, _ = block(
+                x, [(kv[index, 0], kv[index, 1]), (act_kv[index, 0], act_kv[index, 1])], modulation[index]
+            )
         tokens = self.dream_norm(x).unflatten(1, (config.cameras, side * side)).flatten(0, 1)
         present = small(images).flatten(0, 1)
         return self.imagination(tokens, coarse, fine, present).unflatten(0, (-1, config.cameras))
 
 
 def unit(images: Tensor) -> Tensor:
-    """(..., S, S, 3) uint8 -> (..., 3, S, S) float, about unit scale around mid grey; floats pass (already done)."""
+    """(..., S, S, 3) uint8 -> (..., 3, S, S) float, about unit scale around mid grey; floats pass (done)."""
     if images.is_floating_point():
         return images
     return (images.movedim(-1, -3).float() - 127.5) / 64.0

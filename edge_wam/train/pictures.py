@@ -27,7 +27,9 @@ def imagination_sheet(path: Path, batch: Batch, frames: Tensor, count: int = 8) 
             tiles.append(pixels(small(batch.images[index : index + 1])[0, camera]))
             for future in range(frames.shape[2]):
                 tiles += [pixels(frames[index, camera, future]), pixels(batch.future[index, camera, future])]
-        rows.append(np.hstack([np.pad(tile, ((1, 1), (1, 1), (0, 0)), constant_values=255) for tile in tiles]))
+        rows.append(
+            np.hstack([np.pad(tile, ((1, 1), (1, 1), (0, 0)), constant_values=255) for tile in tiles])
+        )
     sheet = Image.fromarray(np.vstack(rows))
     sheet.resize((sheet.width * 3, sheet.height * 3), Image.Resampling.NEAREST).save(path)
 
@@ -45,7 +47,9 @@ def curves(log: Path, path: Path) -> None:
         for name, value in entry.items():
             if name not in ("step", "seconds"):
                 series.setdefault(name, []).append((entry["step"], value))
-    figure, axes = pyplot.subplots(2, (len(series) + 1) // 2, figsize=(3.2 * ((len(series) + 1) // 2), 5.5), squeeze=False)
+    figure, axes = pyplot.subplots(
+        2, (len(series) + 1) // 2, figsize=(3.2 * ((len(series) + 1) // 2), 5.5), squeeze=False
+    )
     for axis, (name, points) in zip(axes.flat, series.items(), strict=False):
         axis.plot(*np.array(points).T)
         axis.set(title=name, xlabel="step")

@@ -23,7 +23,7 @@ from edge_wam.sim.tasks import pick_command
 from edge_wam.sim.world import World
 from edge_wam.think.engine import Engine
 from edge_wam.think.policy import WamPolicy, committed_rows
-from edge_wam.train.data import CAMERAS, make_episode, save_episodes
+from edge_wam.train.data import CAMERAS, Episode, make_episode, save_episodes
 from edge_wam.types import ActionChunk, FloatArray, Frame, Observation
 
 FIRST_SEED = 3_000_000
@@ -54,15 +54,23 @@ class PolicyDriver:
             self._plan.accept(self._coming, now_s)
             self._coming = None
         wish = self._plan.at(now_s).target_rad
-        return world.goal_rad.copy() if wish is None else np.clip(wish, world.joint_low_rad, world.joint_high_rad)
+        return (
+            world.goal_rad.copy()
+            if wish is None
+            else np.clip(wish, world.joint_low_rad, world.joint_high_rad)
+        )
 
     def _think(self, world: World, colour: str, now_s: float) -> ActionChunk:
         frames = tuple(Frame(name, world.render(name), now_s, 0) for name in CAMERAS)
         committed = committed_rows(
             self._chunk, 1, now_s, self._manifest.dt_s, DELAY_S, self._manifest.committed_rows_max
         )
-        seen = Observation(frames, world.position_rad, world.goal_rad.copy(), pick_command(colour).tokens, now_s)
-        return ActionChunk(now_s, self._manifest.dt_s, self._policy.infer(seen, committed), 1, now_s + DELAY_S, 0.0)
+        seen = Observation(
+            frames, world.position_rad, world.goal_rad.copy(), pick_command(colour).tokens, now_s
+        )
+        return ActionChunk(
+            now_s, self._manifest.dt_s, self._policy.infer(seen, committed), 1, now_s + DELAY_S, 0.0
+        )
 
 
 def _job(job: tuple[int, int, str, str]) -> int:
@@ -70,8 +78,9 @@ def _job(job: tuple[int, int, str, str]) -> int:
     folder = Path(model)
     manifest = manifests.load(folder)
     policy = WamPolicy(manifest, Engine(folder, manifest))
-    world, kept, at = World(), [], seed
+    world, at = World(), seed
     expert = Expert(world)
+    kept: list[Episode] = []
     while len(kept) < count:
         limit_s = float(np.random.default_rng(at).uniform(0.6, 5.0))
         episode = make_episode(world, expert, at, PolicyDriver(policy, manifest, limit_s))
@@ -86,21 +95,30 @@ def _job(job: tuple[int, int, str, str]) -> int:
 def main() -> None:
     from tqdm import tqdm
 
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", type=Path, default=Path("models/so101-tabletop"))
     parser.add_argument("--count", type=int, default=400)
     parser.add_argument("--out", type=Path, default=Path("runs/data"))
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--per-shard", type=int, default=20)
-    parser.add_argument("--round", type=int, default=0, help="which generation of the policy: seeds of its own")
+    parser.add_argument(
+        "--round", type=int, default=0, help="which generation of the policy: seeds of its own"
+    )
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     base, per = FIRST_SEED + 100_000 * arguments.round, arguments.per_shard
-    jobs = [(base + i * 4 * per, per, str(arguments.out), str(arguments.model)) for i in range(-(-arguments.count // per))]
+    jobs = [
+        (base + i * 4 * per, per, str(arguments.out), str(arguments.model))
+        for i in range(-(-arguments.count // per))
+    ]
     todo = [job for job in jobs if not (arguments.out / f"episodes-{job[0]}.npz").exists()]
     with (
         multiprocessing.get_context("spawn").Pool(arguments.workers) as pool,
-        tqdm(total=len(jobs) * per, initial=(len(jobs) - len(todo)) * per, unit="episode", desc="takeovers") as bar,
+        tqdm(
+            total=len(jobs) * per, initial=(len(jobs) - len(todo)) * per, unit="episode", desc="takeovers"
+        ) as bar,
     ):
         for made in pool.imap_unordered(_job, todo):
             bar.update(made)

@@ -28,11 +28,12 @@ from edge_wam.think.features import Features, Normalisation
 from edge_wam.train import flow
 from edge_wam.train.dataset import Batch, Episodes, Scenes, make_features
 from edge_wam.train.model import CONFIGS, Config, WorldActionModel
+from edge_wam.train.pictures import curves, imagination_sheet
 
 LOG_EVERY, SAVE_EVERY, LOOK_EVERY = 20, 200, 400
 VIDEO_EVERY = 3
 KEY_WEIGHT, VIDEO_WEIGHT = 0.5, 0.5
-HELD_OUT = 512  # the last scenes / recordings are never trained on
+HELD_OUT = 512  # the last scenes / recordings (a fifth, if they are few) are never trained on
 
 
 def autocast() -> Any:
@@ -53,7 +54,8 @@ class Average:
     def update(self, model: WorldActionModel) -> None:
         self.count += 1
         decay = min(self.decay, (1 + self.count) / (10 + self.count))
-        ours, theirs = list(self.model.parameters()), list(model.parameters())
+        ours: list[Tensor] = list(self.model.parameters())
+        theirs: list[Tensor] = list(model.parameters())
         torch._foreach_lerp_(ours, theirs, 1 - decay)
 
 
@@ -65,7 +67,11 @@ def optimisers(model: WorldActionModel, stage: str, lr: float) -> list[tuple[tor
     matrices = [p for name, p in model.named_parameters() if name.startswith("blocks") and p.ndim == 2]
     eyes_names = ("stem", "words", "command", "camera_film", "key.")
     eyes = [p for name, p in model.named_parameters() if name.startswith(eyes_names)]
-    rest = [p for n, p in model.named_parameters() if not (n.startswith("blocks") and p.ndim == 2) and not n.startswith(eyes_names)]
+    rest = [
+        p
+        for n, p in model.named_parameters()
+        if not (n.startswith("blocks") and p.ndim == 2) and not n.startswith(eyes_names)
+    ]
     return [
         (torch.optim.Muon(matrices, lr=25 * lr, momentum=0.95, weight_decay=0.01), 25 * lr),
         (torch.optim.AdamW(rest, lr=lr, weight_decay=0.01), lr),
@@ -86,7 +92,9 @@ def see_step(model: WorldActionModel, batch: Batch) -> dict[str, Tensor]:
     return {"key": F.smooth_l1_loss(model.grasp(points, batch.state, command), batch.key, beta=0.1)}
 
 
-def joint_step(model: WorldActionModel, batch: Batch, video: bool, generator: torch.Generator) -> dict[str, Tensor]:
+def joint_step(
+    model: WorldActionModel, batch: Batch, video: bool, generator: torch.Generator
+) -> dict[str, Tensor]:
     """One step of everything; the video stream takes part where `video`."""
     context = model.context(batch.images, batch.tokens, batch.state)
     losses = {"key": F.smooth_l1_loss(context["key"], batch.key, beta=0.1)}
@@ -115,17 +123,19 @@ class Trainer:
         self.out.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(arguments.seed)
         self.config: Config = CONFIGS[arguments.config]
-        self.model = WorldActionModel(self.config).to(memory_format=torch.channels_last)
-        self.data: Any = Scenes(arguments.data) if stage == "see" else Episodes.load(arguments.data)
-        pool = np.arange(len(self.data)) if stage == "see" else self.data.usable
-        self.pool, self.held_out = pool[:-HELD_OUT], pool[-HELD_OUT:]
+        model: Any = WorldActionModel(self.config)
+        self.model: WorldActionModel = model.to(memory_format=torch.channels_last)
+        load: Any = Scenes if stage == "see" else Episodes.load
+        self.data = load(arguments.data)
+        pool = self.data.usable
+        held_out = max(1, min(HELD_OUT, len(pool) // 5))
+        self.pool, self.held_out = pool[:-held_out], pool[-held_out:]
         self.features = self._features(arguments)
         if arguments.start is not None:
             self.model.load_state_dict(load_file(arguments.start), strict=True)
         self.average = Average(self.model, 0.998)
         self.optimisers = optimisers(self.model, stage, arguments.lr)
-        self.generator = torch.Generator().manual_seed(arguments.seed)
-        self.rng = np.random.default_rng(arguments.seed)
+        self.seed, self.generator = arguments.seed, torch.Generator()
         self.step, self.seconds = 0, 0.0
         if (self.out / "state.json").exists():
             self._resume()
@@ -134,7 +144,11 @@ class Trainer:
         """The scales come with the checkpoint once there are any; else from the demonstrations."""
         path = arguments.out / "normalisation.json"
         if not path.exists():
-            scales = Episodes.load(arguments.data).normalisation() if self.stage == "see" else self.data.normalisation()
+            scales = (
+                Episodes.load(arguments.data).normalisation()
+                if self.stage == "see"
+                else self.data.normalisation()
+            )
             names = ("position_mean_rad", "position_std_rad", "action_std_rad")
             path.write_text(json.dumps({name: getattr(scales, name).tolist() for name in names}))
         return make_features(load_normalisation(path))
@@ -173,16 +187,19 @@ class Trainer:
                 if int(which) == number:
                     loaded["state"].setdefault(int(key), {})[field] = value
             optimiser.load_state_dict(loaded)
-        self.rng = np.random.default_rng(1000 + self.step)
-        self.generator.manual_seed(1000 + self.step)
+        log = self.out / "log.jsonl"  # what was done after the checkpoint is done, and logged, again
+        lines = log.read_text().splitlines() if log.exists() else []
+        log.write_text("".join(f"{line}\n" for line in lines if json.loads(line)["step"] <= self.step))
 
     # --- the loop ---------------------------------------------------------------------------
 
-    def run(self) -> None:
-        """Train to the last step."""
-        began_s, sums, counts = time.monotonic(), {}, {}
-        before_s = self.seconds
-        while self.step < self.steps:
+    def run(self, until: int | None = None) -> None:
+        """Train to the last step; or to step `until`, as if stopped right after its checkpoint."""
+        last = self.steps if until is None else until
+        began_s, before_s = time.monotonic(), self.seconds
+        sums: dict[str, float] = {}
+        counts: dict[str, int] = {}
+        while self.step < last:
             losses = self._one_step()
             for name, value in losses.items():
                 sums[name], counts[name] = sums.get(name, 0.0) + value, counts.get(name, 0) + 1
@@ -191,13 +208,17 @@ class Trainer:
             if self.step % LOG_EVERY == 0:
                 self._log({name: round(sums[name] / counts[name], 5) for name in sums})
                 sums, counts = {}, {}
-            if self.step % SAVE_EVERY == 0 or self.step == self.steps:
+            if self.step % SAVE_EVERY == 0 or self.step == last:
                 self.save()
             if self.step % LOOK_EVERY == 0 or self.step == self.steps:
                 self._log(self.look())
+                curves(self.out / "log.jsonl", self.out / "curves.png")
 
     def _one_step(self) -> dict[str, float]:
-        index = self.rng.choice(self.pool, self.batch_size)
+        # A step's randomness follows from its number: a run that was stopped goes on exactly where it was.
+        rng = np.random.default_rng((self.seed, self.step))
+        self.generator.manual_seed(int(rng.integers(2**63)))
+        index = rng.choice(self.pool, self.batch_size)
         video = self.stage == "joint" and self.step % VIDEO_EVERY == 0
         factor = schedule(self.step, self.steps, self.stage)
         for optimiser, lr in self.optimisers:
@@ -205,9 +226,9 @@ class Trainer:
                 group["lr"] = lr * factor
         with autocast():
             if self.stage == "see":
-                losses = see_step(self.model, self.data.batch(index, self.features, self.rng))
+                losses = see_step(self.model, self.data.batch(index, self.features, rng))
             else:
-                batch = self.data.batch(index, self.features, self.rng, video)
+                batch = self.data.batch(index, self.features, rng, video)
                 losses = joint_step(self.model, batch, video, self.generator)
             total = sum(WEIGHT[name] * value for name, value in losses.items())
         assert isinstance(total, Tensor)
@@ -248,8 +269,6 @@ class Trainer:
         error10, _ = flow.imagination_error(
             flow.sample_video(model, context, act_kv, batch.images, start, 10), batch
         )
-        from edge_wam.train.pictures import imagination_sheet
-
         imagination_sheet(self.out / "imagined.png", batch, frames)
         return {
             "held_out_action": round(float(loss), 5),
@@ -280,7 +299,9 @@ def load_normalisation(path: Path) -> Normalisation:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("stage", choices=("see", "joint"))
     parser.add_argument("--data", type=Path, default=Path("runs/data"))
     parser.add_argument("--out", type=Path, default=Path("runs/teacher"))
