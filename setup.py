@@ -48,7 +48,8 @@ SIM = [
 
 VOICE = [
     "vosk==0.3.45",
-    # The embedded default. 5.1.1 has wheels for 3.11 and 3.13, 5.0.4 for 3.10 and 3.12 on x86_64.
+    # The embedded default. 5.1.1 has wheels for 3.11 and 3.13, 5.0.4 for 3.10 and 3.12 on x86_64
+    # (heard the shipped samples right with either).
     # On aarch64 with 3.10 or 3.12 (every Jetson) neither has one and building takes a compiler: there
     # the recogniser is Vosk (`edge-wam fetch-voice en`); `pip install pocketsphinx` is a choice.
     "pocketsphinx==5.1.1; python_version == '3.11' or python_version >= '3.13'",
