@@ -95,12 +95,22 @@ def imagined_cameras(sight: Sight) -> list[tuple[int, str]]:
     return [(number, name) for number, name in there if number < sight.imagined.shape[1]]
 
 
-def come_true(sight: Sight, t_s: float) -> int | None:
-    """The number of the newest imagination whose furthest frame is about a moment not after t_s."""
+class Pair(NamedTuple):
+    """An imagination and the frame of the moment that its furthest frame is about, by number."""
+
+    imagined: int
+    frame: int
+
+
+def come_true(sight: Sight, t_s: float) -> Pair | None:
+    """The newest pair whose moment is not after t_s; None before there is one."""
     if not sight.imagined.size:
         return None
-    index = int(np.searchsorted(sight.imagined_t0_s + sight.ahead_s.max(), t_s, side="right")) - 1
-    return index if index >= 0 else None
+    due_s = sight.imagined_t0_s + sight.ahead_s.max()
+    for index in reversed(range(int(np.searchsorted(due_s, t_s, side="right")))):
+        if (frame := sight.nearest(due_s[index])) is not None:
+            return Pair(index, frame)
+    return None
 
 
 def square(image: ImageArray) -> ImageArray:

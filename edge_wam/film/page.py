@@ -164,20 +164,18 @@ class Page:
     def _draw_imagined(self, page: Picture, pen: Pen, t_s: float) -> None:
         """The newest prediction whose time has come, and the frame of that time, at the same resolution."""
         sight = self._recording.sight
-        which = imagination.come_true(sight, t_s)
-        if self._cameras and which is None:
-            pen.text((TILES.x + 20, TILES.y + 20), "not yet", fill=MUTED, font=font(14))
-        if which is None:
+        pair = imagination.come_true(sight, t_s)
+        if pair is None:
+            if self._cameras:
+                pen.text((TILES.x + 20, TILES.y + 20), "not yet", fill=MUTED, font=font(14))
             return
         future = int(sight.ahead_s.argmax())
-        then = sight.nearest(sight.imagined_t0_s[which] + sight.ahead_s[future])
         for row, (number, name) in enumerate(self._cameras):
-            guess = sight.imagined[which, number, future]
+            guess = sight.imagined[pair.imagined, number, future]
             x, y = TILES.x, TILES.y + row * (TILE_PX + TILE_GAP_PX)
             page.paste(_enlarged(guess, TILE_PX, TILE_PX), (x, y))
-            if then is not None:
-                real = imagination.shrunk(sight.camera(name)[then], guess.shape[0])
-                page.paste(_enlarged(real, TILE_PX, TILE_PX), (x + TILE_PX + TILE_GAP_PX, y))
+            real = imagination.shrunk(sight.camera(name)[pair.frame], guess.shape[0])
+            page.paste(_enlarged(real, TILE_PX, TILE_PX), (x + TILE_PX + TILE_GAP_PX, y))
             _pill(pen, x + 8, y + 8, name, MUTED)
 
     def _draw_chart(self, page: Picture, pen: Pen, t_s: float) -> None:

@@ -68,10 +68,10 @@ class Sight(NamedTuple):
         return max(0, int(np.searchsorted(self.frame_t_s, t_s, side="right")) - 1)
 
     def nearest(self, t_s: float) -> int | None:
-        """The number of the frame of t_s, give or take one and a half frame periods; None if none was."""
+        """The number of the frame exposed at t_s, give or take three quarters of a frame period; or None."""
         index = int(np.abs(self.frame_t_s - t_s).argmin())
         period_s = float(np.median(np.diff(self.frame_t_s))) if len(self.frame_t_s) > 1 else 0.0
-        return index if abs(self.frame_t_s[index] - t_s) <= max(1.5 * period_s, 0.02) else None
+        return index if abs(self.frame_t_s[index] - t_s) <= max(0.75 * period_s, 0.02) else None
 
 
 class Ticks(NamedTuple):
