@@ -24,7 +24,9 @@ def parser() -> argparse.ArgumentParser:
     common.add_argument("--config", type=Path, help="settings (TOML); default: the simulated robot")
     common.add_argument("--model", type=Path, help="model folder, instead of the settings'")
 
-    demo = verbs.add_parser("demo", parents=[common], help="a spoken command moves the simulated arm, and a film of it")
+    demo = verbs.add_parser(
+        "demo", parents=[common], help="a spoken command moves the simulated arm, and a film of it"
+    )
     demo.add_argument("--command", default="pick up the red cube", help="what the robot is to do")
     demo.add_argument("--say", default="", help="let espeak-ng say this instead of the recorded sentence")
     demo.add_argument("--wav", default="", help="play this recording instead")
@@ -34,7 +36,9 @@ def parser() -> argparse.ArgumentParser:
     demo.add_argument("--out", type=Path, default=Path("demo.mp4"), help="the film")
     demo.add_argument("--headless", action="store_true", help="do not open the film at the end")
 
-    run = verbs.add_parser("run", parents=[common], help="the robot: listen, and do what is said, until Ctrl-C")
+    run = verbs.add_parser(
+        "run", parents=[common], help="the robot: listen, and do what is said, until Ctrl-C"
+    )
     run.add_argument("--language", default="", help="language spoken: en, zh")
 
     evaluate = verbs.add_parser("evaluate", parents=[common], help="episodes faster than real time, judged")
@@ -44,12 +48,16 @@ def parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--workers", type=int, default=0, help="processes; 0: one a core")
     evaluate.add_argument("--json", action="store_true", help="nothing but the JSON line")
 
-    bench = verbs.add_parser("bench", parents=[common], help="what each part of a tick and of a thought costs")
+    bench = verbs.add_parser(
+        "bench", parents=[common], help="what each part of a tick and of a thought costs"
+    )
     bench.add_argument("--rounds", type=int, default=100)
 
     verbs.add_parser("doctor", parents=[common], help="look at everything the robot needs, move nothing")
 
-    fetch = verbs.add_parser("fetch-voice", help="download the speech model of a language, size and sha256 checked")
+    fetch = verbs.add_parser(
+        "fetch-voice", help="download the speech model of a language, size and sha256 checked"
+    )
     fetch.add_argument("language", help="en")
     fetch.add_argument("--file", type=Path, help="a zip that is here already, instead of downloading")
     return top
@@ -132,11 +140,18 @@ def _doctor(arguments: argparse.Namespace) -> int:
 def _fetch_voice(arguments: argparse.Namespace) -> int:
     from edge_wam.sense.fetch import fetch_voice
 
-    print(fetch_voice(arguments.language, arguments.file))
+    print(fetch_voice(arguments.language, file=arguments.file))
     return 0
 
 
-_VERBS = {"demo": _demo, "run": _run, "evaluate": _evaluate, "bench": _bench, "doctor": _doctor, "fetch-voice": _fetch_voice}
+_VERBS = {
+    "demo": _demo,
+    "run": _run,
+    "evaluate": _evaluate,
+    "bench": _bench,
+    "doctor": _doctor,
+    "fetch-voice": _fetch_voice,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

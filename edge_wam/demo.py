@@ -7,23 +7,20 @@ the simulator's state.
 
 from __future__ import annotations
 
-import enum
+import contextlib
 import functools
 import json
-import queue
+import os
 import shutil
 import subprocess
 import tempfile
-import threading
-import time
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from edge_wam import film
+from edge_wam.act.bus import BusCounts
 from edge_wam.clock import MonotonicClock
 from edge_wam.config import SIMULATED, Config
 from edge_wam.errors import EdgeWamError, ManifestError, VoiceError, nearest
@@ -31,14 +28,16 @@ from edge_wam.loop import run
 from edge_wam.mailbox import Mailbox, private_name, remove_leftovers
 from edge_wam.manifest import Command, Manifest
 from edge_wam.orders import Order, Orders, Verb, VoiceOrders
-from edge_wam.pilot import Mode, Pilot
+from edge_wam.pilot import Pilot
 from edge_wam.process import on_interrupt
-from edge_wam.robot import House, Sound, Stage, Truth, check, house, simulated
+from edge_wam.robot import Sound, check, house, meaning, simulated
+from edge_wam.script import Ending, Script, Teller, outcome_text
 from edge_wam.sense.wav import read_wav, write_wav
-from edge_wam.ticklog import Figures, TickLog
+from edge_wam.ticklog import Figures as LoopFigures
+from edge_wam.ticklog import TickLog
 from edge_wam.types import JOINTS, Words
 
-SETTLE_S, HEAR_S, SHOW_S = 0.6, 12.0, 1.2
+Figures = dict[str, float]  # the short table, by name
 
 
 class Wanted(NamedTuple):
@@ -53,131 +52,14 @@ class Wanted(NamedTuple):
     headless: bool
 
 
-class Act(enum.Enum):
-    """Where in an episode we are."""
-
-    SETTING = "setting"
-    SPEAKING = "speaking"
-    MOVING = "moving"
-    SHOWING = "showing"
-    PARKING = "parking"
-    DONE = "done"
-
-
-class Ending(NamedTuple):
-    """How one episode ended: what was asked, what the judge saw, how long it took; truth None: never heard."""
-
-    command: str
-    colours: tuple[str, ...]
-    truth: Truth | None
-    seconds: float
-
-
-class Teller:
-    """Lines for people, printed by a thread of its own: a slow terminal must not hold up the loop."""
-
-    def __init__(self) -> None:
-        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self._start_s = time.monotonic()
-        self._thread = threading.Thread(target=self._run, name="teller", daemon=True)
-        self._thread.start()
-
-    def __call__(self, line: str) -> None:
-        self._lines.put(f"[{time.monotonic() - self._start_s:6.2f} s] {line}")
-
-    def close(self) -> None:
-        self._lines.put(None)
-        self._thread.join()
-
-    def _run(self) -> None:
-        while (line := self._lines.get()) is not None:
-            print(line, flush=True)
-
-
-class Script:
-    """The demo's OrderSource: sets the stage, gives the cue, listens as the robot does, and watches the judge."""
-
-    def __init__(
-        self, wanted: Wanted, command: Command, stage: Stage, voice: VoiceOrders, given: Orders, pilot: Pilot,
-        cue: Callable[[], None], tell: Callable[[str], None],
-    ) -> None:  # fmt: skip
-        self._wanted, self._command, self._stage, self._voice = wanted, command, stage, voice
-        self._given, self._pilot, self._cue, self._tell = given, pilot, cue, tell
-        self._act, self._since_s, self._episode = Act.PARKING, time.monotonic(), -1
-        self._told = 0
-        self.endings: list[Ending] = []
-
-    def take(self) -> list[Order]:
-        """Once a tick."""
-        orders = self._voice.take()
-        self._follow(time.monotonic(), orders)
-        while self._told < len(self._pilot.events) and self._pilot.events:
-            self._tell(self._pilot.events[self._told].text)
-            self._told += 1
-        return orders
-
-    def _enter(self, act: Act, now_s: float) -> None:
-        self._act, self._since_s = act, now_s
-
-    def _follow(self, now_s: float, orders: list[Order]) -> None:
-        in_act_s = now_s - self._since_s
-        if any(order.verb is Verb.QUIT for order in orders):
-            self._enter(Act.DONE, now_s)
-        elif self._act is Act.PARKING and (self._episode < 0 or self._pilot.mode is Mode.PARKED):
-            self._next(now_s, orders)
-        elif self._act is Act.SETTING and in_act_s > SETTLE_S:
-            self._cue()
-            self._enter(Act.SPEAKING, now_s)
-        elif self._act is Act.SPEAKING:
-            if any(order.verb is Verb.DO for order in orders):
-                self._enter(Act.MOVING, now_s)
-            elif in_act_s > HEAR_S:
-                self._tell("nothing was heard that is a command")
-                self._end(None, now_s)
-        elif self._act is Act.MOVING:
-            truth = self._stage.verdict()
-            if truth is not None and truth.over:
-                self._end(truth, now_s)
-        elif self._act is Act.SHOWING and in_act_s > SHOW_S:
-            orders.append(Order(Verb.PARK))
-            self._enter(Act.PARKING, now_s)
-
-    def _next(self, now_s: float, orders: list[Order]) -> None:
-        self._episode += 1
-        if self._episode >= self._wanted.episodes:
-            orders.append(Order(Verb.QUIT))
-            self._enter(Act.DONE, now_s)
-            return
-        self._stage.scatter(self._wanted.seed + self._episode, self._command.id)
-        self._enter(Act.SETTING, now_s)
-
-    def _end(self, truth: Truth | None, now_s: float) -> None:
-        colours = () if truth is None else truth.colours
-        self.endings.append(Ending(self._command.tokens, colours, truth, now_s - self._since_s))
-        self._tell(f"judge: {outcome_text(self.endings[-1])}")
-        self._enter(Act.SHOWING, now_s)
-
-
-def outcome_text(ending: Ending) -> str:
-    """One line about how an episode ended."""
-    truth = ending.truth
-    if truth is None:
-        return f'"{ending.command}" was not heard; nothing moved'
-    on_table = f"(on the table: {', '.join(ending.colours)})"
-    if truth.success:
-        return f"the {truth.lifted} cube is lifted after {ending.seconds:.1f} s {on_table}"
-    if truth.wrong_object:
-        return f"the wrong cube was lifted {on_table}"
-    return f"not lifted within {ending.seconds:.0f} s {on_table}"
-
-
 def command_wanted(manifest: Manifest, text: str, language: str) -> Command:
     """The command a person names. ManifestError lists those there are."""
     command = manifest.command_of(text, None)
     if command is None:
         known = [c.tokens for c in manifest.commands]
         raise ManifestError(
-            f"unknown command '{text}'{nearest(text, known)}; model '{manifest.name}' knows: {', '.join(known)}"
+            f"unknown command '{text}'{nearest(text, known)}; "
+            f"model '{manifest.name}' knows: {', '.join(known)}"
         )
     manifest.phrases(language)
     return command
@@ -202,69 +84,87 @@ def sentence(wanted: Wanted, command: Command, language: str, folder: Path) -> t
         return said, f'espeak-ng says "{phrase}"'
 
 
+class Show(NamedTuple):
+    """What one demo is made of: the command, the sound that says it and what that is in words, and where
+    its traces go."""
+
+    command: Command
+    wav: Path
+    spoken: str
+    folder: Path
+
+
 def demo(config: Config, manifest: Manifest, wanted: Wanted) -> int:
     """Run it. 0 if every named cube was lifted, 1 if not."""
     if config.robot.port != SIMULATED:
-        raise EdgeWamError(f"the demo drives the simulated arm; robot.port is '{config.robot.port}'. Try: edge-wam run")
-    language = config.voice.language
-    command = command_wanted(manifest, wanted.command, language)
+        raise EdgeWamError(
+            f"the demo drives the simulated arm; robot.port is '{config.robot.port}'. Try: edge-wam run"
+        )
     if not wanted.out.resolve().parent.is_dir():
         raise EdgeWamError(f"--out: there is no folder {wanted.out.resolve().parent} to leave the film in")
+    command = command_wanted(manifest, wanted.command, config.voice.language)
     check(config, manifest)
     remove_leftovers()
     with tempfile.TemporaryDirectory(prefix="edge-wam-") as temporary:
         folder = Path(temporary)
-        wav, spoken = sentence(wanted, command, language, folder)
-        cue = simulated("cue")
-        tell = Teller()
-        try:
-            with Mailbox.create(private_name("cue"), cue.CUE) as cues:
-                sound = Sound(functools.partial(cue.CuedMicrophone, private_name("cue")))
-                tell(f"model {manifest.name}: loading and checking against its golden batch")
-                with house(config, manifest, seed=wanted.seed, record_to=str(folder), sound=sound, say=tell) as robot:
-                    endings, figures = _play(config, manifest, wanted, command, robot, cues, wav, spoken, tell, folder)
-        finally:
-            tell.close()
+        show = Show(command, *sentence(wanted, command, config.voice.language, folder), folder)
+        endings, figures = _play(config, manifest, wanted, show)
         return _report(wanted, endings, figures, folder)
 
 
-def _play(
-    config: Config, manifest: Manifest, wanted: Wanted, command: Command, robot: House, cues: Mailbox, wav: Path,
-    spoken: str, tell: Callable[[str], None], folder: Path,
-) -> tuple[list[Ending], dict[str, float]]:  # fmt: skip
-    assert robot.stage is not None
-    given, pilot, log = Orders(), Pilot(robot.limits, config.stale.patience), TickLog(len(JOINTS))
+def _play(config: Config, manifest: Manifest, wanted: Wanted, show: Show) -> tuple[list[Ending], Figures]:
+    """Start everybody, run the loop to the end of the script, write down what happened."""
+    cue, tell = simulated("cue"), Teller()
     heard: list[dict[str, object]] = []
-
-    def command_of(words: Words) -> str | None:
-        found = manifest.command_of(words.text, words.language)
-        return None if found is None else found.tokens
 
     def note(words: Words, meant: str | None) -> None:
         heard.append({"t_s": words.t_s, "text": words.text, "command": meant})
         tell(f'heard: "{words.text}"' + ("" if meant else " (no command)"))
 
     def give_cue() -> None:
-        record = np.zeros((), cues.dtype)
-        record["sequence"], record["wav"] = len(heard) + 1, str(wav.resolve()).encode()
+        record = np.zeros((), cue.CUE)
+        record["wav"] = str(show.wav.resolve()).encode()
         cues.put(record)
-        tell(spoken)
+        tell(show.spoken)
 
-    voice = VoiceOrders(robot.heard, command_of, given, note)
-    script = Script(wanted, command, robot.stage, voice, given, pilot, give_cue, tell)
-    with on_interrupt(lambda: given.give(Order(Verb.QUIT))):
-        run(robot.arm, robot.thinker, script, pilot, robot.limits, MonotonicClock(), log, config.robot.control_hz)
-    if not robot.policy.alive:
-        tell(f"the policy process ended: {robot.policy.reason}")
-    history, counts = log.history(), robot.arm.bus.counts
-    figures = figures_of(log.figures(), sum(counts.missing) + counts.garbled, int(history.skipped.clip(0).sum()))
-    np.savez(
-        folder / "ticks.npz",
-        t_s=history.t_s, sent_rad=history.sent_rad, measured_rad=history.measured_rad, wish_rad=history.wish_rad,
-    )  # fmt: skip
-    last = script.endings[-1] if script.endings else None
+    with contextlib.ExitStack() as stack:
+        stack.callback(tell.close)
+        cues = stack.enter_context(Mailbox.create(private_name("cue"), cue.CUE))
+        sound = Sound(functools.partial(cue.CuedMicrophone, private_name("cue")))
+        tell(f"model {manifest.name}: loading, and checking against its golden batch")
+        robot = stack.enter_context(
+            house(config, manifest, seed=wanted.seed, record_to=str(show.folder), sound=sound, say=tell)
+        )
+        assert robot.stage is not None
+        given, pilot, log = Orders(), Pilot(robot.limits, config.stale.patience), TickLog(len(JOINTS))
+        voice = VoiceOrders(robot.heard, meaning(manifest), given, note)
+        script = Script(show.command, wanted.episodes, wanted.seed, robot.stage, voice, pilot, give_cue, tell)
+        with on_interrupt(lambda: given.give(Order(Verb.QUIT))):
+            rate_hz = config.robot.control_hz
+            run(robot.arm, robot.thinker, script, pilot, robot.limits, MonotonicClock(), log, rate_hz)
+        for child in robot.children:
+            if not child.alive:
+                tell(f"the {child.name} process ended: {child.reason}")
+        figures = figures_of(log.figures(), robot.arm.bus.counts)
+    _write(show, heard, pilot, log, script.endings, figures)
+    return script.endings, figures
+
+
+def _write(
+    show: Show,
+    heard: list[dict[str, object]],
+    pilot: Pilot,
+    log: TickLog,
+    endings: list[Ending],
+    figures: Figures,
+) -> None:
+    """ticks.npz and run.json, as film/recording.py reads them; sight.npz is the policy process's."""
+    history = log.history()
+    kept = {name: getattr(history, name) for name in ("t_s", "sent_rad", "measured_rad", "wish_rad")}
+    np.savez(show.folder / "ticks.npz", **kept)
+    last = endings[-1] if endings else None
     story = {
-        "command": command.tokens,
+        "command": show.command.tokens,
         "heard": heard,
         "events": [{"t_s": event.t_s, "text": event.text} for event in pilot.events],
         "outcome": outcome_text(last) if last else "stopped before the end",
@@ -272,27 +172,26 @@ def _play(
         "figures": figures,
         "joints": list(JOINTS),
     }
-    (folder / "run.json").write_text(json.dumps(story))
-    return script.endings, figures
+    (show.folder / "run.json").write_text(json.dumps(story))
 
 
-def figures_of(figures: Figures, bus_errors: int, skipped: int) -> dict[str, float]:
+def figures_of(figures: LoopFigures, counts: BusCounts) -> Figures:
     """The short table's numbers."""
     return {
         "ticks": figures.ticks,
         "tick lateness p50 ms": round(figures.late_p50_ms, 2),
         "tick lateness p99 ms": round(figures.late_p99_ms, 2),
-        "ticks missed": skipped,
+        "ticks missed": figures.misses,
         "chunks followed": figures.chunks,
         "inference p50 ms": round(figures.infer_p50_ms, 1),
         "inference p99 ms": round(figures.infer_p99_ms, 1),
         "exposure to servo p50 ms": round(figures.exposure_to_servo_p50_ms, 1),
         "exposure to servo p99 ms": round(figures.exposure_to_servo_p99_ms, 1),
-        "bus errors": bus_errors,
+        "bus errors": sum(counts.missing) + counts.garbled,
     }
 
 
-def _report(wanted: Wanted, endings: list[Ending], figures: dict[str, float], folder: Path) -> int:
+def _report(wanted: Wanted, endings: list[Ending], figures: Figures, folder: Path) -> int:
     print()
     for name, value in figures.items():
         print(f"  {name:<28}{value:>10g}")
@@ -310,11 +209,4 @@ def _report(wanted: Wanted, endings: list[Ending], figures: dict[str, float], fo
 
 
 def _screen() -> bool:
-    import os
-
     return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
-
-
-def with_language(config: Config, language: str) -> Config:
-    """The settings with another language of the voice."""
-    return replace(config, voice=replace(config.voice, language=language))

@@ -1,4 +1,4 @@
-"""`edge-wam run`: the robot itself. Listens to its microphone and does what is said, until Ctrl-C or SIGTERM."""
+"""`edge-wam run`: the robot itself. Does what its microphone hears, until Ctrl-C or SIGTERM."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from edge_wam.manifest import Manifest
 from edge_wam.orders import Order, Orders, Verb, VoiceOrders
 from edge_wam.pilot import Pilot
 from edge_wam.process import on_interrupt
-from edge_wam.robot import house, microphone
+from edge_wam.robot import house, meaning, microphone
 from edge_wam.ticklog import TickLog
 from edge_wam.types import JOINTS, Words
 
@@ -20,17 +20,22 @@ def live(config: Config, manifest: Manifest) -> int:
     remove_leftovers()
     given, log = Orders(), TickLog(len(JOINTS))
 
-    def command_of(words: Words) -> str | None:
-        found = manifest.command_of(words.text, words.language)
-        return None if found is None else found.tokens
-
     def note(words: Words, meant: str | None) -> None:
         print(f'heard: "{words.text}"' + ("" if meant else " (no command)"), flush=True)
 
     with house(config, manifest, sound=microphone(config.voice.device)) as robot:
         pilot = Pilot(robot.limits, config.stale.patience)
-        orders = VoiceOrders(robot.heard, command_of, given, note)
+        orders = VoiceOrders(robot.heard, meaning(manifest), given, note)
         print("ready; say a command, or press Ctrl-C to park and leave", flush=True)
         with on_interrupt(lambda: given.give(Order(Verb.QUIT))):
-            run(robot.arm, robot.thinker, orders, pilot, robot.limits, MonotonicClock(), log, config.robot.control_hz)
+            run(
+                robot.arm,
+                robot.thinker,
+                orders,
+                pilot,
+                robot.limits,
+                MonotonicClock(),
+                log,
+                config.robot.control_hz,
+            )
     return 0

@@ -69,6 +69,7 @@ class Pilot:
         self.mode = Mode.HOLDING
         self.task = Task(0, "", False)
         self.events: deque[Event] = deque(maxlen=100)
+        self._fresh: list[Event] = []
         self._limits, self._patience = limits, patience
         self._hold_rad: FloatArray | None = None
         self._motion: Motion | None = None
@@ -118,6 +119,11 @@ class Pilot:
             return False
         return self._motion is None or t_s >= self._motion.end_s + SETTLE_S
 
+    def news(self) -> list[Event]:
+        """Events not yet asked for, in order."""
+        fresh, self._fresh = self._fresh, []
+        return fresh
+
     def _begin(self, t_s: float, task: Task, mode: Mode) -> None:
         self.task, self.mode = task, mode
         self._motion = self._hold_rad = None
@@ -152,3 +158,4 @@ class Pilot:
 
     def _tell(self, t_s: float, text: str) -> None:
         self.events.append(Event(t_s, text))
+        self._fresh = [*self._fresh[-99:], self.events[-1]]

@@ -25,14 +25,14 @@ from edge_wam.errors import ConfigError
 from edge_wam.mailbox import Mailbox, private_name
 from edge_wam.manifest import Manifest, refuse_disagreements
 from edge_wam.messages import CHUNK, HEARD, STATE, HeardReader
-from edge_wam.process import Child
+from edge_wam.process import Child, Main
 from edge_wam.remote import RemoteThinker
 from edge_wam.sense.camera import CameraCalibration, CameraThread, load_calibration, newest_frames
 from edge_wam.sense.realsense import Device, RealSenseCamera, Recording, Source
 from edge_wam.sense.sound import SoundSource
 from edge_wam.sense.voice import VoiceSettings, voice_main
 from edge_wam.think.worker import PolicySettings, policy_main
-from edge_wam.types import JOINTS, Frame
+from edge_wam.types import JOINTS, Frame, Words
 
 POLICY_READY_S, ROBOT_READY_S, VOICE_READY_S = 120.0, 120.0, 60.0
 
@@ -65,7 +65,9 @@ class Sight(NamedTuple):
 class Eyes:
     """A FrameSource (think/worker.py) over one CameraThread a camera."""
 
-    def __init__(self, threads: Sequence[CameraThread], feeder: contextlib.AbstractContextManager[object]) -> None:
+    def __init__(
+        self, threads: Sequence[CameraThread], feeder: contextlib.AbstractContextManager[object]
+    ) -> None:
         self._threads, self._feeder = threads, feeder
 
     def start(self) -> None:
@@ -93,7 +95,8 @@ def open_cameras(sight: object) -> Eyes:
     else:
         source_of, feeder = _device_or_recording(sight), contextlib.nullcontext()
     threads = [
-        CameraThread(RealSenseCamera(camera.spec, source_of(camera.spec.name)), stale_s=sight.stale_s) for camera in cameras
+        CameraThread(RealSenseCamera(camera.spec, source_of(camera.spec.name)), stale_s=sight.stale_s)
+        for camera in cameras
     ]
     return Eyes(threads, feeder)
 
@@ -112,7 +115,9 @@ def _simulated_cameras(
 ) -> tuple[Callable[[str], Source], contextlib.AbstractContextManager[object]]:
     sim = simulated("camera")
     devices = sim.SoftwareCameras(cameras)
-    feeder = sim.FrameFeeder(sim.FrameInlet(prefix, [camera.spec for camera in cameras], timeout_s=10.0), devices)
+    feeder = sim.FrameFeeder(
+        sim.FrameInlet(prefix, [camera.spec for camera in cameras], timeout_s=10.0), devices
+    )
 
     @contextlib.contextmanager
     def feeding() -> Iterator[None]:
@@ -136,14 +141,13 @@ class Sound(NamedTuple):
 
 @dataclass
 class House:
-    """A robot that is ready to run: its arm, its policy, its ears, and the simulation's stage if there is one."""
+    """A robot that is ready to run: its arm, policy and ears, and the simulation's stage if there is one."""
 
     arm: Arm
     limits: Limits
     thinker: RemoteThinker
     heard: HeardReader
-    policy: Child
-    voice: Child | None
+    children: tuple[Child, ...]
     stage: Stage | None
 
 
@@ -198,11 +202,22 @@ def sight_of(config: Config, manifest: Manifest, frames: str) -> Sight:
     for view in manifest.cameras:
         if view.name not in named:
             raise ConfigError(
-                f"{config.source}: model '{manifest.name}' wants a camera '{view.name}', cameras names {', '.join(named)}"
+                f"{config.source}: model '{manifest.name}' wants a camera '{view.name}', "
+                f"cameras names {', '.join(named)}"
             )
     names = tuple(view.name for view in manifest.cameras)
     folder = str(config.robot.calibration)
     return Sight(folder, names, tuple(named[name] for name in names), frames, config.stale.frame_s)
+
+
+def meaning(manifest: Manifest) -> Callable[[Words], str | None]:
+    """What heard words mean to a model: the command in its own words, or None."""
+
+    def command_of(words: Words) -> str | None:
+        found = manifest.command_of(words.text, words.language)
+        return None if found is None else found.tokens
+
+    return command_of
 
 
 def check(config: Config, manifest: Manifest) -> tuple[Calibration, Limits]:
@@ -231,50 +246,65 @@ def house(
         states = stack.enter_context(Mailbox.create(private_name("state"), STATE))
         chunks = stack.enter_context(Mailbox.create(private_name("chunk"), CHUNK))
         heard = stack.enter_context(Mailbox.create(private_name("heard"), HEARD))
+        children: list[Child] = []
+
+        def start(name: str, main: Main, *args: object) -> Child:
+            children.append(Child(name, main, args))
+            stack.callback(children[-1].stop)
+            return children[-1]
+
         stage, frames, path = None, "", config.robot.port
-        if config.robot.port == SIMULATED:
+        if path == SIMULATED:
             frames = private_name("frames")
-            stage = _start_simulated_robot(stack, config, seed, frames)
+            stage = _simulated_robot(stack, start, config, seed, frames)
             path = stage.port
             say(f"simulated robot: servo bus on {path}, cameras through librealsense")
-        else:
-            open_port(path, config.robot.baud_bps).close()  # a port that is not there is known before the model is loaded
-        settings = PolicySettings(
-            str(config.model.folder), config.model.steps, config.model.threads, config.model.replan_s,
-            private_name("state"), private_name("chunk"), sight_of(config, manifest, frames), record_to,
-        )  # fmt: skip
-        policy = _child(stack, Child("policy", policy_main, (settings, open_cameras)))
-        voice = None
-        if sound is not None:
-            phrases = manifest.phrases(config.voice.language)
-            told = VoiceSettings(
-                config.voice.engine, config.voice.language, config.voice.vosk_model, phrases, private_name("heard")
-            )
-            voice = _child(stack, Child("voice", voice_main, (told, sound.open_source)))
-            voice.wait_ready(VOICE_READY_S)
-        policy.wait_ready(POLICY_READY_S)
-        port = open_port(path, config.robot.baud_bps)
+        port = open_port(
+            path, config.robot.baud_bps
+        )  # one that is not there is known before a model is loaded
         bus = FeetechBus(port, calibration.ids)
         stack.callback(bus.close)
+        policy = start(
+            "policy", policy_main, _policy_settings(config, manifest, frames, record_to), open_cameras
+        )
+        if sound is not None:
+            start("voice", voice_main, _voice_settings(config, manifest), sound.open_source)
+            children[-1].wait_ready(VOICE_READY_S)
+        policy.wait_ready(POLICY_READY_S)
         arm = Arm(bus, calibration)
         arm.connect()
-        yield House(arm, limits, RemoteThinker(states, chunks), HeardReader(heard), policy, voice, stage)
+        yield House(arm, limits, RemoteThinker(states, chunks), HeardReader(heard), tuple(children), stage)
 
 
-def _child(stack: contextlib.ExitStack, child: Child) -> Child:
-    stack.callback(child.stop)
-    return child
+def _policy_settings(config: Config, manifest: Manifest, frames: str, record_to: str) -> PolicySettings:
+    model = config.model
+    return PolicySettings(
+        str(model.folder),
+        model.steps,
+        model.threads,
+        model.replan_s,
+        private_name("state"),
+        private_name("chunk"),
+        sight_of(config, manifest, frames),
+        record_to,
+    )
 
 
-def _start_simulated_robot(stack: contextlib.ExitStack, config: Config, seed: int, frames: str) -> Stage:
+def _voice_settings(config: Config, manifest: Manifest) -> VoiceSettings:
+    voice = config.voice
+    phrases = manifest.phrases(voice.language)
+    return VoiceSettings(voice.engine, voice.language, voice.vosk_model, phrases, private_name("heard"))
+
+
+def _simulated_robot(
+    stack: contextlib.ExitStack, start: Callable[..., Child], config: Config, seed: int, frames: str
+) -> Stage:
     sim = simulated("robot")
     wishes = stack.enter_context(Mailbox.create(private_name("wish"), sim.WISH))
     truths = stack.enter_context(Mailbox.create(private_name("truth"), sim.TRUTH))
-    settings = sim.SimSettings(
-        str(config.robot.calibration), seed, frames, private_name("wish"), private_name("truth")
-    )
-    child = _child(stack, Child("robot", sim.robot_main, (settings,)))
-    child.wait_ready(ROBOT_READY_S)
+    folder = str(config.robot.calibration)
+    settings = sim.SimSettings(folder, seed, frames, private_name("wish"), private_name("truth"))
+    start("robot", sim.robot_main, settings).wait_ready(ROBOT_READY_S)
     return Stage(wishes, truths, sim.WISH)
 
 

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from edge_wam.cli import main
 from edge_wam.config import home
 
@@ -118,5 +119,7 @@ def test_no_episodes_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     refused(capsys, "demo", "--episodes", "0")
 
 
-def test_film_that_cannot_be_written_is_known_at_once(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_film_that_cannot_be_written_is_known_at_once(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     refused(capsys, "demo", "--out", str(tmp_path / "no-such-folder/demo.mp4"))

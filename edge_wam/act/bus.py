@@ -29,6 +29,7 @@ from edge_wam.errors import BusError
 DEADLINE_S = 0.008
 BITS_PER_BYTE = 10  # 8N1
 ATTEMPTS = 3  # outside the loop only
+SETTLE_S = 0.06  # outside the loop only: how long the line must be quiet before a question is asked again
 NOISE_ALLOWANCE_BYTES = 512  # beyond what was asked for; then the bus is babbling and we stop reading
 SHORTEST_WAIT_S = 1e-4  # ten bytes' time: not worth another read
 
@@ -239,6 +240,7 @@ class FeetechBus:
             reply = self._ask(feetech.ping(servo_id), (servo_id,), 0).get(servo_id)
             if reply is not None:
                 return reply.code
+            self._settle()
         return None
 
     def read(self, servo_id: int, register: Register) -> int:
@@ -248,6 +250,7 @@ class FeetechBus:
             reply = self._ask(request, (servo_id,), register.size).get(servo_id)
             if reply is not None:
                 return feetech.unpack(register, reply.parameters)
+            self._settle()
         raise self._silent(servo_id, f"a read of {register.name}")
 
     def write(self, servo_id: int, register: Register, value: int) -> None:
@@ -284,6 +287,23 @@ class FeetechBus:
         except OSError as error:
             raise BusError(f"{self.name} failed while sending ({_reason(error)}); unplugged?") from error
         self._sent += 1
+
+    def _settle(self) -> None:
+        """Wait until the line has been quiet for SETTLE_S: replies carry no number, so one that is late
+        would pass for the answer to the next question about another register."""
+        try:
+            self._port.timeout = SETTLE_S
+            while data := self._port.read(1):
+                data += self._port.read(self._port.in_waiting)
+                reader = PacketReader()
+                for packet in reader.feed(data) + reader.finish():
+                    if packet.servo_id in self._index:
+                        self._late[self._index[packet.servo_id]] += 1
+                self._count_garbage(reader)
+        except OSError as error:
+            raise BusError(f"{self.name} failed while reading ({_reason(error)}); unplugged?") from error
+        finally:
+            self._port.timeout = self._deadline_s
 
     def _clear_leftovers(self) -> None:
         """What is still in the buffer came after its deadline: count it, do not take it for an answer."""

@@ -54,13 +54,18 @@ def _model(config: Config) -> str:
     manifest = manifests.load(config.model.folder)
     engine = Engine(config.model.folder, manifest, config.model.threads)
     rows, frames = engine.agreement
-    return f"{manifest.name}: golden batch reproduced (rows {rows:.1e}, frames {frames:.1e}), ready in {engine.load_s:.1f} s"
+    return (
+        f"{manifest.name}: golden batch reproduced (rows {rows:.1e}, frames {frames:.1e}), "
+        f"ready in {engine.load_s:.1f} s"
+    )
 
 
 def _recogniser(config: Config) -> str:
     manifest = manifests.load(config.model.folder)
     voice = config.voice
-    return describe(open_recogniser(voice.engine, voice.language, manifest.phrases(voice.language), voice.vosk_model))
+    return describe(
+        open_recogniser(voice.engine, voice.language, manifest.phrases(voice.language), voice.vosk_model)
+    )
 
 
 def _bus(config: Config) -> str:
@@ -72,6 +77,7 @@ def _bus(config: Config) -> str:
         bus = FeetechBus(port, calibration.ids)
         Arm(bus, calibration).connect()
         seen = bus.read_block()
-        return f"{len(calibration.ids)} servos on {config.robot.port} (of {', '.join(existing_ports())}), {min(seen.voltage) / 10:.1f} V"
+        where = f"{config.robot.port} (of {', '.join(existing_ports())})"
+        return f"{len(calibration.ids)} servos on {where}, {min(seen.voltage) / 10:.1f} V"
     finally:
         port.close()

@@ -88,7 +88,10 @@ def main(calibration: Path, model: Path, threads: int, rounds: int) -> int:
         arm.bus.close()
     world.close()
     bounds = {
-        "sense (6 servos)": (READ_BYTES * 10 * BIT_S * 1e3, "1 Mbaud wire, no return delay (not emulated here)"),
+        "sense (6 servos)": (
+            READ_BYTES * 10 * BIT_S * 1e3,
+            "1 Mbaud wire, no return delay (not emulated here)",
+        ),
         "act (6 goals)": (WRITE_BYTES * 10 * BIT_S * 1e3, "1 Mbaud wire"),
     }
     lines = [
@@ -99,6 +102,13 @@ def main(calibration: Path, model: Path, threads: int, rounds: int) -> int:
     for line in lines:
         bound = f"{line.limit_ms:>10.3f}  {line.limit}" if line.limit else ""
         print(f"{line.name:<24}{line.p50_ms:>10.3f}{line.p99_ms:>10.3f}{bound}")
-    print(f"model {manifest.name}, {threads} thread(s), engine ready in {engine.load_s:.1f} s; {rounds} interleaved rounds")
-    print(json.dumps({f"{line.name} p50_ms": round(line.p50_ms, 4) for line in lines} | {"rounds": rounds, "threads": threads}))
+    print(
+        f"model {manifest.name}, {threads} thread(s), engine ready in {engine.load_s:.1f} s; {rounds} interleaved rounds"
+    )
+    print(
+        json.dumps(
+            {f"{line.name} p50_ms": round(line.p50_ms, 4) for line in lines}
+            | {"rounds": rounds, "threads": threads}
+        )
+    )
     return 0

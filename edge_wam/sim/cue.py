@@ -12,11 +12,11 @@ from edge_wam.sense.sound import Block
 from edge_wam.sense.wav import read_wav
 from edge_wam.sim.microphone import SimMicrophone
 
-CUE: RecordType = np.dtype([("sequence", np.int64), ("wav", "S512")])
+CUE: RecordType = np.dtype([("wav", "S512")])
 
 
 class CuedMicrophone:
-    """A SoundSource that plays the WAV named in its CUE mailbox, each time the sequence number grows."""
+    """A SoundSource that plays the WAV named in its CUE mailbox, each time it is told."""
 
     def __init__(self, mailbox: str) -> None:
         self._cues = Mailbox.open(mailbox, CUE)

@@ -279,6 +279,17 @@ def test_ping_gives_the_error_byte_or_none():
     assert r.bus.ping(9) is None
 
 
+def test_a_late_register_reply_is_not_taken_for_the_answer_to_the_next_question():
+    """Seen on a busy machine: the homing offset, late, was read as the minimum position of the next
+    question, and the arm was refused as another one's."""
+    r = rig()
+    expected = [r.bus.read(3, register) for register in (feetech.HOMING_OFFSET, feetech.MIN_POSITION)]
+    r.faults.delay(DEADLINE_S * 2.5, servo_id=3)
+    found = [r.bus.read(3, register) for register in (feetech.HOMING_OFFSET, feetech.MIN_POSITION)]
+    assert found == expected
+    assert sum(r.bus.counts.late) == 1
+
+
 def test_a_register_read_outlives_two_lost_replies_but_not_three():
     r = rig()
     r.faults.drop(2)
