@@ -197,7 +197,7 @@ def _report(wanted: Wanted, endings: list[Ending], figures: Figures, folder: Pat
         print(f"  {name:<28}{value:>10g}")
     lifted = sum(bool(ending.truth and ending.truth.success) for ending in endings)
     if (folder / "sight.npz").exists():
-        print(f"  imagined: {film.imagination_error(folder)}")
+        print(f"  {film.imagination_error(folder)}")
         path = film.make(folder, wanted.out)
         print(f"\nfilm: {path}")
         if not wanted.headless and shutil.which("xdg-open") and _screen():

@@ -259,9 +259,8 @@ def house(
             stage = _simulated_robot(stack, start, config, seed, frames)
             path = stage.port
             say(f"simulated robot: servo bus on {path}, cameras through librealsense")
-        port = open_port(
-            path, config.robot.baud_bps
-        )  # one that is not there is known before a model is loaded
+        # Before the model is loaded: a port that is not there should be known at once.
+        port = open_port(path, config.robot.baud_bps)
         bus = FeetechBus(port, calibration.ids)
         stack.callback(bus.close)
         policy = start(

@@ -26,7 +26,7 @@ from edge_wam.sim.world import PARK_RAD, World
 from edge_wam.think.engine import Engine
 from edge_wam.think.policy import features_of
 
-# Bytes of a tick on a 1 Mbaud line, 10 bits each: sync read of 15 bytes from six servos, sync write of six goals.
+# Bytes of a tick, 10 bits each: sync read of 15 bytes from six servos, sync write of six goals.
 READ_BYTES, WRITE_BYTES, BIT_S = 14 + 6 * 21, 26, 1e-6
 
 
@@ -102,9 +102,7 @@ def main(calibration: Path, model: Path, threads: int, rounds: int) -> int:
     for line in lines:
         bound = f"{line.limit_ms:>10.3f}  {line.limit}" if line.limit else ""
         print(f"{line.name:<24}{line.p50_ms:>10.3f}{line.p99_ms:>10.3f}{bound}")
-    print(
-        f"model {manifest.name}, {threads} thread(s), engine ready in {engine.load_s:.1f} s; {rounds} interleaved rounds"
-    )
+    print(f"{manifest.name}, {threads} thread(s), engine ready in {engine.load_s:.1f} s; {rounds} rounds")
     print(
         json.dumps(
             {f"{line.name} p50_ms": round(line.p50_ms, 4) for line in lines}
