@@ -1,4 +1,4 @@
-"""What several rooms' tests share: one simulated world, the suite's manifest, and the shipped model where it is."""
+"""What several rooms' tests share: one simulated world, the suite's manifest, and the shipped model."""
 
 from __future__ import annotations
 

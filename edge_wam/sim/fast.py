@@ -35,7 +35,7 @@ from edge_wam.sim.servos import ServoChain
 from edge_wam.sim.tasks import Judge, Verdict
 from edge_wam.sim.wire import LoopPort
 from edge_wam.sim.world import World
-from edge_wam.think.policy import WamPolicy
+from edge_wam.think.policy import Policy
 from edge_wam.think.worker import Worker
 from edge_wam.ticklog import History, TickLog
 from edge_wam.types import JOINTS, Frame
@@ -60,7 +60,7 @@ class FastRobot:
     """A simulated robot whose time passes when somebody waits. One world, many episodes."""
 
     def __init__(
-        self, calibration: Path, manifest: Manifest, policy: WamPolicy, delay_s: float = DELAY_S
+        self, calibration: Path, manifest: Manifest, policy: Policy, delay_s: float = DELAY_S
     ) -> None:
         self.world = World()
         self._folder, self._manifest, self._policy, self._delay_s = calibration, manifest, policy, delay_s

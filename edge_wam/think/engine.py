@@ -21,6 +21,8 @@ from edge_wam.types import ImageArray
 ROW_TOLERANCE = 0.02  # standard deviations of a row; a tenth of a millimetre at the fingertip, about
 FRAME_TOLERANCE = 0.05  # unit scale: three grey levels of 256
 IMAGINED_PX = 48
+GRAPHS = ("context", "act", "dream")
+FILES = (*(f"{name}.onnx" for name in GRAPHS), "weights.safetensors", "golden.safetensors")
 UNIT_GREY, UNIT_LEVELS = 127.5, 64.0  # grey level = unit * 64 + 127.5, as in train/model.py
 
 
@@ -59,6 +61,11 @@ class Engine:
             raise EngineError(
                 f"the CPU engine needs the package openvino ({error}); try: pip install openvino"
             ) from None
+        if unsigned := [name for name in FILES if name not in manifest.files]:
+            raise EngineError(
+                f"the manifest of model '{manifest.name}' states no sha256 of {', '.join(unsigned)}: "
+                f"nothing says that they belong to it; try: export the model again"
+            )
         verify_files(folder, manifest)
         began_s = time.monotonic()
         core = openvino.Core()
@@ -72,7 +79,7 @@ class Engine:
         }
         self.manifest = manifest
         self._requests: dict[str, Any] = {}
-        for name in ("context", "act", "dream"):
+        for name in GRAPHS:
             try:
                 model = core.read_model(str(folder / f"{name}.onnx"))
                 self._requests[name] = core.compile_model(model, "CPU", settings).create_infer_request()
@@ -80,7 +87,7 @@ class Engine:
                 raise EngineError(
                     f"{folder / name}.onnx cannot be compiled: {str(error).splitlines()[0]}"
                 ) from None
-        self.agreement = self._verify(folder / "golden.safetensors")
+        self.agreement = self.verify(folder / "golden.safetensors")
         self.load_s = time.monotonic() - began_s
 
     def context(self, images: ImageArray, tokens: NDArray[np.int64], state: Float32) -> Context:
@@ -134,11 +141,13 @@ class Engine:
         results = request.infer(inputs, share_inputs=True, share_outputs=False)
         return {port.get_any_name(): value for port, value in results.items()}
 
-    def _verify(self, path: Path) -> Agreement:
-        """Run the golden batch. EngineError names the larger of the two differences."""
+    def verify(self, path: Path) -> Agreement:
+        """Run the golden batch in `path`. EngineError names both differences if one is too large."""
         from safetensors.numpy import load_file
 
         golden = load_file(path)
+        if not len(golden["tokens"]):
+            raise EngineError(f"{path} is empty: nothing says that the engine computes what was trained")
         rows_error = frames_error = 0.0
         for index in range(len(golden["tokens"])):
             context = self.context(golden["images"][index], golden["tokens"][index], golden["state"][index])

@@ -15,7 +15,7 @@ import numpy as np
 
 from edge_wam.mailbox import Mailbox
 from edge_wam.messages import CHUNK, STATE, State, chunk_record, read_state
-from edge_wam.think.policy import Delay, WamPolicy, committed_rows
+from edge_wam.think.policy import Delay, Policy, WamPolicy, committed_rows
 from edge_wam.types import ActionChunk, Frame, ImageArray, Observation
 
 IMAGINE_EVERY_S = 0.25
@@ -34,7 +34,7 @@ class Worker:
 
     def __init__(
         self,
-        policy: WamPolicy,
+        policy: Policy,
         dt_s: float,
         committed_rows_max: int,
         replan_s: float,
@@ -132,8 +132,9 @@ class Recorder:
         if self._frames and t_s - self._frames[-1][0] < self._every_s - 0.01:
             return
         self._frames.append((t_s, tuple(frame.image.copy() for frame in frames)))
-        while t_s - self._frames[0][0] > self._keep_s:
-            self._frames.pop(0)
+        for kept in (self._frames, self._imagined, self._chunks):
+            while kept and t_s - kept[0][0] > self._keep_s:
+                kept.pop(0)
 
     def think(self, chunk: ActionChunk) -> None:
         self._chunks.append((chunk.t0_s, chunk.ready_s))
