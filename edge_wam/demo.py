@@ -163,12 +163,14 @@ def _write(
     kept = {name: getattr(history, name) for name in ("t_s", "sent_rad", "measured_rad", "wish_rad")}
     np.savez(show.folder / "ticks.npz", **kept)
     last = endings[-1] if endings else None
+    events = [(event.t_s, event.text) for event in pilot.events]
+    events += [(ending.t_s, outcome_text(ending)) for ending in endings]
     story = {
         "command": show.command.tokens,
         "heard": heard,
-        "events": [{"t_s": event.t_s, "text": event.text} for event in pilot.events],
+        "events": [{"t_s": t_s, "text": text} for t_s, text in sorted(events)],
         "outcome": outcome_text(last) if last else "stopped before the end",
-        "success": bool(last and last.truth and last.truth.success),
+        "success": bool(last and last.lifted),
         "figures": figures,
         "joints": list(JOINTS),
     }
@@ -179,23 +181,37 @@ def figures_of(figures: LoopFigures, counts: BusCounts) -> Figures:
     """The short table's numbers."""
     return {
         "ticks": figures.ticks,
-        "tick lateness p50 ms": round(figures.late_p50_ms, 2),
-        "tick lateness p99 ms": round(figures.late_p99_ms, 2),
-        "ticks missed": figures.misses,
-        "chunks followed": figures.chunks,
-        "inference p50 ms": round(figures.infer_p50_ms, 1),
-        "inference p99 ms": round(figures.infer_p99_ms, 1),
-        "exposure to servo p50 ms": round(figures.exposure_to_servo_p50_ms, 1),
-        "exposure to servo p99 ms": round(figures.exposure_to_servo_p99_ms, 1),
-        "bus errors": sum(counts.missing) + counts.garbled,
+        "late_p50_ms": round(figures.late_p50_ms, 2),
+        "late_p99_ms": round(figures.late_p99_ms, 2),
+        "misses": figures.misses,
+        "chunks": figures.chunks,
+        "infer_p50_ms": round(figures.infer_p50_ms, 1),
+        "infer_p99_ms": round(figures.infer_p99_ms, 1),
+        "exposure_to_servo_p50_ms": round(figures.exposure_to_servo_p50_ms, 1),
+        "exposure_to_servo_p99_ms": round(figures.exposure_to_servo_p99_ms, 1),
+        "bus_errors": sum(counts.missing) + counts.garbled,
     }
 
 
+def table(figures: Figures) -> str:
+    """The short table, for people."""
+    rows = (
+        ("control ticks", f"{figures['ticks']:.0f}, {figures['misses']:.0f} missed"),
+        ("tick lateness", _pair(figures, "late")),
+        ("inference", _pair(figures, "infer") + f"  ({figures['chunks']:.0f} chunks followed)"),
+        ("exposure to servo", _pair(figures, "exposure_to_servo")),
+        ("bus errors", f"{figures['bus_errors']:.0f}"),
+    )
+    return "\n".join(f"  {name:<20}{value}" for name, value in rows)
+
+
+def _pair(figures: Figures, name: str) -> str:
+    return f"p50 {figures[f'{name}_p50_ms']:.1f} ms, p99 {figures[f'{name}_p99_ms']:.1f} ms"
+
+
 def _report(wanted: Wanted, endings: list[Ending], figures: Figures, folder: Path) -> int:
-    print()
-    for name, value in figures.items():
-        print(f"  {name:<28}{value:>10g}")
-    lifted = sum(bool(ending.truth and ending.truth.success) for ending in endings)
+    print(f"\n{table(figures)}")
+    lifted = sum(ending.lifted for ending in endings)
     if (folder / "sight.npz").exists():
         print(f"  {film.imagination_error(folder)}")
         path = film.make(folder, wanted.out)

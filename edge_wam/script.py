@@ -35,6 +35,11 @@ class Ending(NamedTuple):
     colours: tuple[str, ...]
     truth: Truth | None
     seconds: float
+    t_s: float
+
+    @property
+    def lifted(self) -> bool:
+        return self.truth is not None and self.truth.success
 
 
 class Teller:
@@ -122,7 +127,7 @@ class Script:
 
     def _end(self, truth: Truth | None, now_s: float) -> None:
         colours = () if truth is None else truth.colours
-        self.endings.append(Ending(self._command.tokens, colours, truth, now_s - self._since_s))
+        self.endings.append(Ending(self._command.tokens, colours, truth, now_s - self._since_s, now_s))
         self._tell(f"judge: {outcome_text(self.endings[-1])}")
         self._enter(Act.SHOWING, now_s)
 
