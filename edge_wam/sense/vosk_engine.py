@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
+import math
 import os
 import struct
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any, TypedDict
 
 from edge_wam.errors import VoiceError
 from edge_wam.sense.grammar import UNKNOWN, Grammar, make_grammar
@@ -17,7 +18,22 @@ from edge_wam.types import Words
 VARIABLE = "EDGE_WAM_VOSK_MODEL"
 _NAMES = {"en": "en-us", "zh": "cn"}  # a language as vosk's models are named
 _NEEDED = ("am/final.mdl", "conf/model.conf", "graph/HCLr.fst", "graph/Gr.fst")
-_CONFIDENT = 0.5  # of every word; a floor against noise, no proof: with a grammar it is 1.0 too easily
+_SENTENCE_GAP_S = 0.8  # between two sentences; vosk ends an utterance at a pause of 0.5 s
+_STUCK_S = 1.0  # without a change: [unk] swallows silence, and such an utterance would not end by itself
+_CONFIDENT = 0.4  # of every word; a floor against noise, no proof: with a grammar it is 1.0 too easily
+
+
+class _Word(TypedDict):
+    conf: float
+    start: float
+    end: float
+
+
+class _Result(TypedDict, total=False):
+    """A final result, as vosk writes it in JSON."""
+
+    text: str
+    result: list[_Word]
 
 
 def cache_folder() -> Path:
@@ -114,34 +130,68 @@ class VoskRecogniser:
             self.name,
         )
         grammar = self.grammar
-        sentences = [*grammar.phrases, *grammar.stop_words, *grammar.decoys, UNKNOWN]
-        self._vosk = vosk.KaldiRecognizer(self._model, RATE_HZ, json.dumps(sentences, ensure_ascii=False))
-        self._vosk.SetWords(True)
+        sentences = [*grammar.phrases, *grammar.stop_words, *grammar.decoys]
+
+        def ear(heard: list[str]) -> Any:  # vosk has no types
+            return vosk.KaldiRecognizer(self._model, RATE_HZ, json.dumps(heard, ensure_ascii=False))
+
+        # Two ears. The one for commands may say "none of these", and a short STOP drowns in that
+        # (spoken Mandarin: 4 of 12 heard). The one for STOP may not (10 of 12), and is asked for
+        # nothing else: a false stop is cheap, a missed one is not.
+        self._commands, self._stop = ear([*sentences, UNKNOWN]), ear(sentences)
+        self._commands.SetWords(True)
         self._fed = 0  # samples
-        self._partial = ""
+        self._partial, self._changed = "", 0  # what the ear for commands makes of it, and since which sample
+        self._stopped = False  # told, in this utterance
+        self._rejected_end_s = -math.inf  # in the time of the samples fed
 
     def hear(self, block: Block) -> list[Words]:
-        """Feed a block; what it brought to light: nothing, a changed partial result, or a final one."""
+        """Feed a block; what it brought to light: nothing, the first sign of a STOP, a final result."""
         self._fed += len(block.samples)
-        if self._vosk.AcceptWaveform(block.samples.tobytes()):
-            self._partial = ""
-            words = self._final(json.loads(self._vosk.Result()), block.t_s)
-            return [words] if words.text else []
-        text = json.loads(self._vosk.PartialResult())["partial"]
-        if text == self._partial:
-            return []
-        self._partial = text
-        return [Words(text, block.t_s, 0.0, False, self.grammar.language)] if text else []
+        data = block.samples.tobytes()
+        found: list[Words] = []
+        ended = self._stop.AcceptWaveform(data)
+        text = json.loads(self._stop.Result() if ended else self._stop.PartialResult())[
+            "text" if ended else "partial"
+        ]
+        if self.grammar.is_stop(text) and not self._stopped:
+            self._stopped = True
+            found.append(Words(text, block.t_s, 0.0, False, self.grammar.language))
+        if (result := self._ended(data)) is not None:
+            words = self._final(result, block.t_s)
+            found += [words] if words.text else []
+        if ended:
+            self._stopped = False
+        return found
 
-    def _final(self, result: dict[str, object], t_s: float) -> Words:
-        text, end_s, confidence = str(result.get("text", "")), None, 0.0
-        spoken = result.get("result")
-        if isinstance(spoken, list) and spoken:
-            confidence = min(float(word["conf"]) for word in spoken)
-            end_s = float(spoken[-1]["end"])
-        if confidence < _CONFIDENT and text and not self.grammar.is_stop(text):
+    def _ended(self, data: bytes) -> _Result | None:
+        """Feed the ear for commands; what it heard, once the utterance is over."""
+        result: _Result
+        if self._commands.AcceptWaveform(data):
+            result = json.loads(self._commands.Result())
+        else:
+            partial = json.loads(self._commands.PartialResult())["partial"]
+            if partial != self._partial:
+                self._partial, self._changed = partial, self._fed
+            if not partial or self._fed - self._changed < _STUCK_S * RATE_HZ:
+                return None
+            result = json.loads(self._commands.FinalResult())
+        self._partial = ""
+        return result
+
+    def _final(self, result: _Result, t_s: float) -> Words:
+        text = result.get("text", "")
+        spoken = result.get("result", [])
+        if not spoken:
+            return Words(text, t_s, 0.0, True, self.grammar.language)
+        confidence = min(word["conf"] for word in spoken)
+        # After a pause the rest of a sentence looks like a sentence: "don't ... pick up the red cube".
+        continued = spoken[0]["start"] < self._rejected_end_s + _SENTENCE_GAP_S
+        end_s = spoken[-1]["end"]
+        if not self.grammar.is_stop(text) and (confidence < _CONFIDENT or continued):
             text = f"{UNKNOWN} {text}"
-        if end_s is not None:  # vosk counts from the first sample it was fed
-            with contextlib.suppress(ValueError):
-                t_s = t_s - (self._fed / RATE_HZ - end_s)
+        if not self.grammar.is_phrase(text):
+            self._rejected_end_s = end_s
+        # vosk counts from the first sample it was fed
+        t_s -= self._fed / RATE_HZ - end_s
         return Words(text, t_s, confidence, True, self.grammar.language)
