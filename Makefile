@@ -49,6 +49,8 @@ system:
 $(MADE): | system
 	@echo "== a virtual environment in $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
+	@# Resolvers before 23.1 try every urllib3 there is on Python 3.10 (LOG.md); Debian 12 and Ubuntu 22.04 ship such.
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=24'
 	@touch $@
 
 $(DEMO): $(MADE) setup.py
