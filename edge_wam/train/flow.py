@@ -76,7 +76,7 @@ def video_loss(
         context["kv"], act_kv, context["fine"], context["coarse"], batch.images, noisy, level
     )
     moving = (change.abs().amax(3, keepdim=True) > 0.15).float()
-    error = (frames - batch.future).square() * (0.2 + 4.0 * moving)
+    error = (frames - batch.future).square() * (1.0 + 4.0 * moving)
     weight = batch.imaginable.float() / level.clamp(min=0.25).square()
     return (error.mean((1, 2, 3, 4, 5)) * weight).sum() / weight.sum().clamp(min=1e-6)
 

@@ -31,7 +31,7 @@ from edge_wam.train.model import CONFIGS, Config, WorldActionModel
 from edge_wam.train.pictures import curves, imagination_sheet
 
 LOG_EVERY, SAVE_EVERY, LOOK_EVERY = 20, 200, 400
-VIDEO_EVERY = 3
+VIDEO_EVERY = 2
 KEY_WEIGHT, VIDEO_WEIGHT = 0.5, 0.5
 HELD_OUT = 512  # the last scenes / recordings (a fifth, if they are few) are never trained on
 
