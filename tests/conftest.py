@@ -22,21 +22,21 @@ MODEL = Path(os.environ.get("EDGE_WAM_TEST_MODEL", ROOT / "models" / "so101-tabl
 
 
 @pytest.fixture(scope="session")
-def _world() -> Iterator[World]:
+def shared_world() -> Iterator[World]:
     world = World()
     yield world
     world.close()
 
 
 @pytest.fixture
-def world(_world: World) -> World:
+def world(shared_world: World) -> World:
     """A world with its drives as they are made: building one takes a second, so all tests share it."""
-    _world.torque_on[:] = True
-    _world.torque_limit[:] = 1.0
-    _world.speed_limit_rad_s[:] = np.inf
-    _world.accel_limit_rad_s2[:] = np.inf
-    _world.reset(0)
-    return _world
+    shared_world.torque_on[:] = True
+    shared_world.torque_limit[:] = 1.0
+    shared_world.speed_limit_rad_s[:] = np.inf
+    shared_world.accel_limit_rad_s2[:] = np.inf
+    shared_world.reset(0)
+    return shared_world
 
 
 @pytest.fixture(scope="session")

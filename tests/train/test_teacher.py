@@ -1,0 +1,147 @@
+"""The trainer: a stopped run ends like one that was not, and what it writes can be read."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from edge_wam.train.model import CONFIGS, WorldActionModel
+from edge_wam.train.teacher import Trainer, load_normalisation, optimisers, schedule
+
+
+@pytest.fixture
+def arguments(drawn_data, tmp_path):
+    return argparse.Namespace(
+        data=drawn_data, out=tmp_path / "out", start=None, config="debug", steps=4, batch=4, lr=1e-3, seed=3
+    )
+
+
+FILES = ("weights", "average", "moments")
+
+
+def tensors(trainer):
+    return {name: load_file(trainer.out / f"{name}.safetensors") for name in FILES}
+
+
+@pytest.fixture(scope="module")
+def straight(drawn_data, tmp_path_factory):
+    """Four steps of joint training without a stop."""
+    out = tmp_path_factory.mktemp("straight")
+    trainer = Trainer(
+        "joint",
+        argparse.Namespace(
+            data=drawn_data, out=out, start=None, config="debug", steps=4, batch=4, lr=1e-3, seed=3
+        ),
+    )
+    first = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    trainer.run()
+    return trainer, first
+
+
+def test_a_stopped_run_ends_bit_for_bit_like_one_that_was_not(straight, arguments):
+    Trainer("joint", arguments).run(until=2)
+    resumed = Trainer("joint", arguments)
+    assert resumed.step == 2
+    resumed.run()
+    ours, theirs = tensors(resumed), tensors(straight[0])
+    for name in FILES:
+        assert ours[name].keys() == theirs[name].keys()
+        assert all(torch.equal(value, theirs[name][key]) for key, value in ours[name].items()), name
+
+
+def test_another_seed_is_another_run(straight, arguments):
+    arguments.seed = 4
+    Trainer("joint", arguments).run(until=1)
+    ours = load_file(arguments.out / "joint" / "weights.safetensors")
+    assert not torch.equal(ours["row_in.weight"], straight[0].model.state_dict()["row_in.weight"])
+
+
+def test_every_part_of_the_model_is_trained(straight):
+    trainer, first = straight
+    after = trainer.model.state_dict()
+    still = [name for name in first if torch.equal(first[name], after[name])]
+    assert still == []
+    held = {id(p) for optimiser, _ in trainer.optimisers for g in optimiser.param_groups for p in g["params"]}
+    assert held == {id(p) for p in trainer.model.parameters()}
+
+
+def test_each_parameter_has_one_optimiser():
+    model = WorldActionModel(CONFIGS["debug"])
+    for stage in ("see", "joint"):
+        held = [
+            id(p)
+            for optimiser, _ in optimisers(model, stage, 1e-3)
+            for group in optimiser.param_groups
+            for p in group["params"]
+        ]
+        assert sorted(held) == sorted(id(p) for p in model.parameters())
+
+
+def test_the_log_is_finite_and_names_what_matters(straight):
+    lines = [json.loads(line) for line in (straight[0].out / "log.jsonl").read_text().splitlines()]
+    assert lines[-1]["step"] == 4
+    assert {"held_out_action", "row_error", "imagined_ratio_1", "imagined_ratio_10", "key_p50_rad"} <= set(
+        lines[-1]
+    )
+    assert np.isfinite(list(lines[-1].values())).all()
+
+
+@pytest.mark.parametrize("name", ["imagined.png", "curves.png"])
+def test_pictures_are_written(straight, name):
+    with Image.open(straight[0].out / name) as picture:
+        assert min(picture.size) > 100
+        assert np.asarray(picture.convert("L")).std() > 1
+
+
+def test_what_was_done_after_the_last_checkpoint_is_logged_once(arguments):
+    trainer = Trainer("joint", arguments)
+    trainer.run(until=1)
+    trainer.step = 2
+    trainer._log({"key": 1.0})  # done, but never saved
+    resumed = Trainer("joint", arguments)
+    assert resumed.step == 1
+    assert "2" not in [
+        json.loads(line)["step"] for line in (resumed.out / "log.jsonl").read_text().splitlines()
+    ]
+
+
+def test_seeing_goes_first_and_acting_starts_from_its_weights(arguments):
+    arguments.steps = 2
+    seeing = Trainer("see", arguments)
+    assert len(seeing.held_out) == 8  # a fifth of what there is
+    assert not set(seeing.pool) & set(seeing.held_out)
+    seeing.run()
+    for name in ("weights", "average", "moments"):
+        assert (arguments.out / "see" / f"{name}.safetensors").exists()
+    arguments.start = arguments.out / "see" / "average.safetensors"
+    acting = Trainer("joint", arguments)
+    seen = load_file(arguments.start)
+    assert all(torch.equal(value, seen[name]) for name, value in acting.model.state_dict().items())
+
+
+def test_the_scales_stay_those_of_the_first_run(arguments, drawn_data):
+    """New demonstrations must not change what the old weights mean."""
+    Trainer("joint", arguments)
+    path = arguments.out / "normalisation.json"
+    content = json.loads(path.read_text())
+    content["position_mean_rad"] = [1.0] * 6
+    path.write_text(json.dumps(content))
+    again = Trainer("joint", arguments)
+    assert again.features.normalisation.position_mean_rad.tolist() == [1.0] * 6
+    assert load_normalisation(path).action_std_rad.shape == (16, 6)
+
+
+def test_the_schedule_warms_up_and_ends_at_nothing():
+    for stage in ("see", "joint"):
+        factors = [schedule(step, 1000, stage) for step in range(1000)]
+        assert factors[0] < 0.05
+        assert max(factors) <= 1
+        assert factors[-1] < 0.01
+    assert schedule(400, 1000, "joint") == 1
+    assert schedule(400, 1000, "see") < 0.7
