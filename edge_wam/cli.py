@@ -34,6 +34,7 @@ def parser() -> argparse.ArgumentParser:
     demo.add_argument("--episodes", type=int, default=1)
     demo.add_argument("--seed", type=int, default=0, help="where the cubes lie")
     demo.add_argument("--out", type=Path, default=Path("demo.mp4"), help="the film")
+    demo.add_argument("--keep", type=Path, help="folder for what the film is made from, and a still")
     demo.add_argument("--headless", action="store_true", help="do not open the film at the end")
 
     run = verbs.add_parser(
@@ -92,9 +93,15 @@ def _demo(arguments: argparse.Namespace) -> int:
     if arguments.episodes < 1:
         raise EdgeWamError(f"--episodes: expected at least 1, found {arguments.episodes}")
     wanted = Wanted(
-        arguments.command, arguments.say, arguments.wav, arguments.episodes, arguments.seed, arguments.out,
+        arguments.command,
+        arguments.say,
+        arguments.wav,
+        arguments.episodes,
+        arguments.seed,
+        arguments.out,
         arguments.headless,
-    )  # fmt: skip
+        arguments.keep,
+    )
     return demo(config, manifest.load(config.model.folder), wanted)
 
 

@@ -41,7 +41,8 @@ Figures = dict[str, float]  # the short table, by name
 
 
 class Wanted(NamedTuple):
-    """What the person at the keyboard asked for. say is a text to speak, wav a recording; '' for neither."""
+    """What the person at the keyboard asked for. say is a text to speak, wav a recording; '' for neither.
+    keep is a folder for what the film is made from; None throws it away."""
 
     command: str
     say: str
@@ -50,6 +51,7 @@ class Wanted(NamedTuple):
     seed: int
     out: Path
     headless: bool
+    keep: Path | None = None
 
 
 def command_wanted(manifest: Manifest, text: str, language: str) -> Command:
@@ -106,7 +108,8 @@ def demo(config: Config, manifest: Manifest, wanted: Wanted) -> int:
     check(config, manifest)
     remove_leftovers()
     with tempfile.TemporaryDirectory(prefix="edge-wam-") as temporary:
-        folder = Path(temporary)
+        folder = wanted.keep or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
         show = Show(command, *sentence(wanted, command, config.voice.language, folder), folder)
         endings, figures = _play(config, manifest, wanted, show)
         return _report(wanted, endings, figures, folder)
@@ -215,6 +218,8 @@ def _report(wanted: Wanted, endings: list[Ending], figures: Figures, folder: Pat
     if (folder / "sight.npz").exists():
         print(f"  {film.imagination_error(folder)}")
         path = film.make(folder, wanted.out)
+        if wanted.keep is not None:
+            film.poster(folder, folder / "poster.png")
         print(f"\nfilm: {path}")
         if not wanted.headless and shutil.which("xdg-open") and _screen():
             subprocess.Popen(["xdg-open", str(path)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
