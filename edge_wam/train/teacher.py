@@ -308,6 +308,7 @@ def main() -> None:
     parser.add_argument("--start", type=Path, default=None, help="weights to start from")
     parser.add_argument("--config", choices=CONFIGS, default="nano")
     parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--until", type=int, default=None, help="stop after this step, as if interrupted")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--lr", type=float, default=None, help="default: 2e-3 for see, 8e-4 for joint")
     parser.add_argument("--seed", type=int, default=0)
@@ -316,7 +317,7 @@ def main() -> None:
     if arguments.lr is None:
         arguments.lr = 2e-3 if arguments.stage == "see" else 8e-4
     torch.set_num_threads(arguments.threads)
-    Trainer(arguments.stage, arguments).run()
+    Trainer(arguments.stage, arguments).run(arguments.until)
 
 
 if __name__ == "__main__":
