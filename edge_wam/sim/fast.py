@@ -148,6 +148,7 @@ class _Episode:
         self._orders = [Order(Verb.DO, tokens)]
         self._steps = 0
         self._start_s = self.clock.now_s()
+        self._sight: tuple[Frame, ...] | None = None
         self._due: list[tuple[float, np.ndarray]] = []
         self._infer_ms: list[float] = []
         self._verdict = Verdict(False, False, False)
@@ -179,6 +180,8 @@ class _Episode:
 
     def _advance(self, now_s: float) -> None:
         """Physics up to now_s; frames on their grid, thoughts on the frames, chunks when they are due."""
+        if self._sight is not None:
+            self._think(self._sight)
         while self._start_s + (self._steps + 1) * PHYSICS_DT_S <= now_s + 1e-9:
             self._robot.world.step()
             self._chain.update()
@@ -195,13 +198,17 @@ class _Episode:
         self._closest_m = min(self._closest_m, float(np.linalg.norm(tip - cube)))
         if self._watch is not None:
             self._watch(world)
-        if not self._worker.wants(t_s):
-            return
-        frames, began_s = self._robot.frames(t_s), time.perf_counter()
+        if self._worker.wants(t_s):
+            self._sight = self._robot.frames(t_s)
+
+    def _think(self, frames: tuple[Frame, ...]) -> None:
+        """Not before the next tick: by then control has said, as on the robot, where the arm was at t0."""
+        self._sight, began_s = None, time.perf_counter()
         thought = self._worker.think(frames)
         self._infer_ms.append((time.perf_counter() - began_s) * 1e3)
         if thought is not None:
-            self._due.append((t_s + self._robot._delay_s, chunk_record(thought.chunk, 0.0)))
+            due_s = thought.chunk.t0_s + self._robot._delay_s
+            self._due.append((due_s, chunk_record(thought.chunk, 0.0)))
 
 
 class _Over(Exception):
