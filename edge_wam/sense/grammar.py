@@ -22,6 +22,7 @@ STOP_WORDS = {"en": ("stop",), "zh": ("停", "停下", "停止", "别动")}
 DECOYS = {
     "en": (
         *("do not", "don't", "never", "put down", "drop", "push", "touch", "move", "throw", "open", "close"),
+        *("where is", "look at"),
         *("yellow", "orange", "black", "white", "brown", "pink", "ball", "cup", "bowl", "box", "phone"),
     ),
     "zh": (

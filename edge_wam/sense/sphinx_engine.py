@@ -15,6 +15,7 @@ thirty times the work.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from edge_wam.types import Words
 
 _CHAIN = 8
 _RIVAL = 1e-8  # what each word of the lower road costs: less hears fewer commands wrongly, and misses fewer
+_SENTENCE_GAP_S = 0.7  # between two sentences; the end-pointer ends one after 0.3 s
 _NAME = "commands"
 _Arc = tuple[int, int, float] | tuple[int, int, float, str]
 
@@ -64,6 +66,8 @@ class SphinxRecogniser:
         self._decoder = decoder
         self._ends = pocketsphinx.Endpointer(window=0.3, ratio=0.9, vad_mode=pocketsphinx.Vad.STRICT)
         self._frame_bytes: int = self._ends.frame_bytes
+        self._frames = 0
+        self._rejected_end_s = -math.inf
         self._waiting = b""  # sound that does not fill a frame yet
         self._said = b""  # the utterance so far
         self._partial = ""
@@ -76,6 +80,7 @@ class SphinxRecogniser:
             frame, self._waiting = self._waiting[: self._frame_bytes], self._waiting[self._frame_bytes :]
             was_speech = self._ends.in_speech
             speech = self._ends.process(frame)
+            self._frames += 1
             if speech is None:
                 continue
             t_s = block.t_s - len(self._waiting) / (2 * RATE_HZ)
@@ -105,12 +110,14 @@ class SphinxRecogniser:
         self._decoder.end_utt()
         hypothesis = self._decoder.hyp()
         text = hypothesis.hypstr if hypothesis else ""
+        begin_s, end_s = self._ends.speech_start, self._ends.speech_end  # in the time of the frames fed
         known = self.grammar.is_phrase(text) or self.grammar.is_stop(text)
-        if not known:
-            text = f"{UNKNOWN} {text}".strip()
-        # The end-pointer needs most of its window to be sure; the last word ended before that.
-        end_s = t_s - (self._ends.window_s if hasattr(self._ends, "window_s") else 0.3)
-        return [Words(text, end_s, 1.0 if known else 0.0, True, self.grammar.language)]
+        # After a pause the rest of a sentence looks like a sentence: "do not ... pick up the red cube".
+        if not known or (begin_s < self._rejected_end_s + _SENTENCE_GAP_S and not self.grammar.is_stop(text)):
+            known, text = False, f"{UNKNOWN} {text}".strip()
+            self._rejected_end_s = end_s
+        t_s -= self._frames * self._ends.frame_length - end_s
+        return [Words(text, t_s, 1.0 if known else 0.0, True, self.grammar.language)]
 
 
 def network(grammar: Grammar) -> list[_Arc]:

@@ -18,14 +18,15 @@ from edge_wam.types import Words
 VARIABLE = "EDGE_WAM_VOSK_MODEL"
 _NAMES = {"en": "en-us", "zh": "cn"}  # a language as vosk's models are named
 _NEEDED = ("am/final.mdl", "conf/model.conf", "graph/HCLr.fst", "graph/Gr.fst")
-_SENTENCE_GAP_S = 0.8  # between two sentences; vosk ends an utterance at a pause of 0.5 s
+# From the end of talk that was rejected to the first partial result of another sentence: a pause of
+# 0.8 s and the 0.5 to 0.8 s by which that result lags.
+_SENTENCE_GAP_S = 1.6
 _STUCK_S = 1.0  # without a change: [unk] swallows silence, and such an utterance would not end by itself
 _CONFIDENT = 0.4  # of every word; a floor against noise, no proof: with a grammar it is 1.0 too easily
 
 
 class _Word(TypedDict):
     conf: float
-    start: float
     end: float
 
 
@@ -141,7 +142,8 @@ class VoskRecogniser:
         self._commands, self._stop = ear([*sentences, UNKNOWN]), ear(sentences)
         self._commands.SetWords(True)
         self._fed = 0  # samples
-        self._partial, self._changed = "", 0  # what the ear for commands makes of it, and since which sample
+        # What the ear for commands makes of the utterance, since which sample, and since which anything.
+        self._partial, self._changed, self._began = "", 0, 0
         self._stopped = False  # told, in this utterance
         self._rejected_end_s = -math.inf  # in the time of the samples fed
 
@@ -172,6 +174,7 @@ class VoskRecogniser:
         else:
             partial = json.loads(self._commands.PartialResult())["partial"]
             if partial != self._partial:
+                self._began = self._began if self._partial else self._fed
                 self._partial, self._changed = partial, self._fed
             if not partial or self._fed - self._changed < _STUCK_S * RATE_HZ:
                 return None
@@ -186,7 +189,8 @@ class VoskRecogniser:
             return Words(text, t_s, 0.0, True, self.grammar.language)
         confidence = min(word["conf"] for word in spoken)
         # After a pause the rest of a sentence looks like a sentence: "don't ... pick up the red cube".
-        continued = spoken[0]["start"] < self._rejected_end_s + _SENTENCE_GAP_S
+        # (Not by the start of its first word: vosk stretches that back to the last end.)
+        continued = self._began / RATE_HZ < self._rejected_end_s + _SENTENCE_GAP_S
         end_s = spoken[-1]["end"]
         if not self.grammar.is_stop(text) and (confidence < _CONFIDENT or continued):
             text = f"{UNKNOWN} {text}"

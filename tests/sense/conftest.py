@@ -25,9 +25,9 @@ VOICES = {
     "festival-kal": ("text2wave", "{in}", "-o", "{file}"),
     "espeak-us": ("espeak-ng", "-v", "en-us", "-s", "150", "-w", "{file}", "{text}"),
     "espeak-gb": ("espeak-ng", "-v", "en-gb", "-s", "150", "-w", "{file}", "{text}"),
-    "mandarin-f3": ("espeak-ng", "-v", "cmn-latn-pinyin+f3", "-s", "210", "-w", "{file}", "{text}"),
-    "mandarin-f5": ("espeak-ng", "-v", "cmn-latn-pinyin+f5", "-s", "210", "-w", "{file}", "{text}"),
-    "mandarin-m3": ("espeak-ng", "-v", "cmn-latn-pinyin+m3", "-s", "210", "-w", "{file}", "{text}"),
+    "mandarin-f3": ("espeak-ng", "-v", "cmn-latn-pinyin+f3", "-s", "200", "-w", "{file}", "{text}"),
+    "mandarin-f1": ("espeak-ng", "-v", "cmn-latn-pinyin+f1", "-s", "200", "-w", "{file}", "{text}"),
+    "mandarin-f4": ("espeak-ng", "-v", "cmn-latn-pinyin+f4", "-s", "200", "-w", "{file}", "{text}"),
 }
 
 Say = Callable[[str, str], SoundArray]

@@ -71,6 +71,13 @@ def test_a_command_after_other_talk_is_still_heard(recogniser, hear, say):
     assert commands_in(recogniser, news) == ["pick up the red cube"]
 
 
+def test_the_rest_of_a_sentence_after_a_pause_is_no_command(recogniser, hear, say):
+    """A pause of half a second ends an utterance for a recogniser, not for the person."""
+    halves = [say("flite-rms", "do not"), say("flite-rms", "pick up the red cube")]
+    assert commands_in(recogniser, hear(recogniser, *halves, pause_s=0.45)) == []
+    assert commands_in(recogniser, hear(recogniser, halves[1])) == ["pick up the red cube"]
+
+
 @pytest.mark.parametrize("voice", UNHEARD)
 def test_stop_acts_on_a_partial_result(recogniser, hear, say, voice):
     news = hear(recogniser, say(voice, "stop"))

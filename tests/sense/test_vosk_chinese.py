@@ -1,9 +1,11 @@
 """The Vosk path for real: a Mandarin model, spoken Mandarin, a phrase for every command of the suite."""
 
+import numpy as np
 import pytest
 
 from edge_wam.errors import VoiceError
 from edge_wam.sense import vosk_engine
+from edge_wam.sense.sound import RATE_HZ
 from edge_wam.sense.voice import describe, open_recogniser
 from edge_wam.sense.wav import read_wav
 from edge_wam.sim import tasks
@@ -39,15 +41,14 @@ def test_every_command_has_a_phrase_that_the_samples_say_and_vosk_hears(recognis
     assert not any(stop for _, stop in news)
 
 
-@pytest.mark.parametrize("voice", ["mandarin-f3", "mandarin-f5"])
+@pytest.mark.parametrize("voice", ["mandarin-f1", "mandarin-f3", "mandarin-f4"])
 def test_every_command_is_heard_right_in_voices_of_no_sample(recogniser, hear, say, voice):
     sentences = [command.phrases["zh"][0] for command in COMMANDS]
-    # Once before it counts: Vosk needs a sentence to adapt to these synthetic voices.
-    news = hear(recogniser, *(say(voice, text) for text in [sentences[1], *sentences]))
-    assert commands_in(recogniser, news)[-4:] == sentences
+    news = hear(recogniser, *(say(voice, text) for text in sentences))
+    assert commands_in(recogniser, news) == sentences
 
 
-@pytest.mark.parametrize("voice", ["mandarin-f3", "mandarin-m3"])
+@pytest.mark.parametrize("voice", ["mandarin-f3"])
 def test_what_is_no_command_is_rejected(recogniser, hear, say, voice):
     news = hear(recogniser, *(say(voice, text) for text in NO_COMMANDS))
     assert commands_in(recogniser, news) == []
@@ -56,7 +57,7 @@ def test_what_is_no_command_is_rejected(recogniser, hear, say, voice):
 
 def test_a_command_after_other_talk_is_still_heard(recogniser, hear, say):
     """[unk] swallows silence, so the talk would not end by itself and would take the command with it."""
-    text = PHRASES[0]
+    text = "拿起绿色方块"
     news = hear(
         recogniser,
         say("mandarin-f3", text),
@@ -66,6 +67,19 @@ def test_a_command_after_other_talk_is_still_heard(recogniser, hear, say):
     )
     assert commands_in(recogniser, news)[-1:] == [text]
     assert len(commands_in(recogniser, news)) == 2
+
+
+def test_the_rest_of_a_sentence_after_a_pause_is_no_command(recogniser, hear, say):
+    """Half a second ends an utterance for Vosk, not for the person."""
+    pause = np.zeros(RATE_HZ // 2, np.int16)
+    command = say("mandarin-f3", "拿起绿色方块")
+    assert (
+        commands_in(
+            recogniser, hear(recogniser, np.concatenate([say("mandarin-f3", "不要"), pause, command]))
+        )
+        == []
+    )
+    assert commands_in(recogniser, hear(recogniser, command)) == ["拿起绿色方块"]
 
 
 @pytest.mark.parametrize("text", ["停下", "停止", "别动"])
@@ -78,14 +92,12 @@ def test_stop_acts_on_a_partial_result(recogniser, hear, say, text):
 def test_words_carry_the_time_at_which_the_last_of_them_ended(recogniser, hear):
     sound = read_wav(sample("zh", "pick_green"))
     words = [words for words, _ in hear(recogniser, sound, sound) if words.final]
-    length_s = len(sound) / 16_000
+    length_s = len(sound) / RATE_HZ
     assert words[0].t_s == pytest.approx(0.5 + length_s, abs=0.3)
     assert words[1].t_s - words[0].t_s == pytest.approx(length_s + 1.5, abs=0.15)
 
 
-def test_words_it_does_not_know_are_refused_with_the_nearest_it_does():
-    with pytest.raises(VoiceError, match=r"cannot hear 'hóngsè'|cannot hear '夹起红色方块'"):
-        open_recogniser("vosk", "zh", ["夹起红色方块"], str(MODEL))
+def test_a_word_it_does_not_know_is_refused():
     with pytest.raises(VoiceError, match="cannot hear 'cube'"):
         open_recogniser("vosk", "zh", ["拿起 cube"], str(MODEL))
 
