@@ -103,7 +103,7 @@ def test_scenes_that_a_model_was_trained_on_are_refused(seed, episodes):
 
 @pytest.mark.slow
 def test_the_scenes_are_the_same_however_many_workers_help(model_folder):
-    job = Job("calibration/so101-sim", str(model_folder), 1, 0.06)
+    job = Job("calibration/so101-sim", str(model_folder), 0, 0.06)
     runs = [evaluate(job, 2, 7, workers, progress=False) for workers in (1, 2)]
     for one, other in zip(*runs, strict=True):
         assert one.seed == other.seed

@@ -126,9 +126,11 @@ def test_a_gripper_low_beside_the_cube_goes_up_first(world, expert):
     beside, _ = expert.inverse(np.array([x - 0.05, y, GRASP_Z_M]), expert.grasp_yaw_rad(colour), READY_RAD)
     world.place_arm(np.append(beside, OPEN_RAD))
     plan = expert.plan(colour, world.goal_rad)
-    heights_m = []
+    tips_m = []
     for knot in plan.knots_rad[:3]:
         world.place_arm(knot)
-        heights_m.append(world.grasp_position_m()[2])
-    assert heights_m[1] > ABOVE_Z_M - 0.02
-    assert heights_m[0] < GRASP_Z_M + 0.01
+        tips_m.append(world.grasp_position_m())
+    assert tips_m[0][2] < GRASP_Z_M + 0.01
+    assert tips_m[1][2] > ABOVE_Z_M - 0.02
+    assert np.hypot(*(tips_m[1] - tips_m[0])[:2]) < 0.01  # straight up
+    assert np.hypot(*(tips_m[2][:2] - (x, y))) < 0.01

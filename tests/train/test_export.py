@@ -18,7 +18,6 @@ from edge_wam.train.dataset import Episodes, make_features
 from edge_wam.train.model import CONFIGS, WorldActionModel
 from edge_wam.train.teacher import load_normalisation
 
-
 pytestmark = pytest.mark.slow  # exporting three graphs takes some twenty seconds
 
 

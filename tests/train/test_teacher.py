@@ -83,6 +83,21 @@ def test_each_parameter_has_one_optimiser():
         assert sorted(held) == sorted(id(p) for p in model.parameters())
 
 
+def test_what_single_scenes_have_taught_moves_slowly_in_joint_training():
+    model = WorldActionModel(CONFIGS["debug"])
+    names = {id(p): name for name, p in model.named_parameters()}
+    rate = {
+        names[id(p)]: lr
+        for optimiser, lr in optimisers(model, "joint", 1e-3)
+        for group in optimiser.param_groups
+        for p in group["params"]
+    }
+    for name in ("stem.conv1.weight", "words.weight", "command.1.weight", "key.0.weight", "camera_film"):
+        assert rate[name] == 0.25e-3
+    assert rate["row_in.weight"] == rate["hint.0.weight"] == 1e-3
+    assert rate["blocks.0.qkv.weight"] == 25e-3  # Muon's rate is of another kind
+
+
 def test_the_log_is_finite_and_names_what_matters(straight):
     lines = [json.loads(line) for line in (straight[0].out / "log.jsonl").read_text().splitlines()]
     assert lines[-1]["step"] == 4
