@@ -59,23 +59,32 @@ class Average:
         torch._foreach_lerp_(ours, theirs, 1 - decay)
 
 
-def optimisers(model: WorldActionModel, stage: str, lr: float) -> list[tuple[torch.optim.Optimizer, float]]:
-    """(optimiser, base learning rate): Muon for the trunk's matrices, AdamW for the rest; what was taught by
-    single scenes moves slowly in joint training."""
+# What single scenes have taught. Joint training sees some thousand tables only and would unlearn the rest of
+# them within minutes (LOG.md), so in joint training the eyes stay as they are.
+EYES = (
+    *(f"stem.{name}" for name in ("conv1", "norm1", "conv2", "norm2", "film", "conv3", "norm3", "points")),
+    *("stem.temperature", "words.", "command.", "camera_film", "key."),
+)
+
+
+def optimisers(
+    model: WorldActionModel, stage: str, lr: float
+) -> list[tuple[torch.optim.Optimizer, float]]:
+    """(optimiser, base learning rate). Seeing: AdamW for all. Joint: Muon for the trunk's matrices, AdamW
+    for the rest, and the eyes frozen."""
     if stage == "see":
         return [(torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.01), lr)]
-    matrices = [p for name, p in model.named_parameters() if name.startswith("blocks") and p.ndim == 2]
-    eyes_names = ("stem", "words", "command", "camera_film", "key.")
-    eyes = [p for name, p in model.named_parameters() if name.startswith(eyes_names)]
-    rest = [
-        p
-        for n, p in model.named_parameters()
-        if not (n.startswith("blocks") and p.ndim == 2) and not n.startswith(eyes_names)
-    ]
+    matrices, rest = [], []
+    for name, parameter in model.named_parameters():
+        if name.startswith(EYES):
+            parameter.requires_grad_(False)
+        elif name.startswith("blocks") and parameter.ndim == 2:
+            matrices.append(parameter)
+        else:
+            rest.append(parameter)
     return [
         (torch.optim.Muon(matrices, lr=25 * lr, momentum=0.95, weight_decay=0.01), 25 * lr),
         (torch.optim.AdamW(rest, lr=lr, weight_decay=0.01), lr),
-        (torch.optim.AdamW(eyes, lr=lr / 4, weight_decay=0.01), lr / 4),
     ]
 
 
