@@ -67,9 +67,7 @@ EYES = (
 )
 
 
-def optimisers(
-    model: WorldActionModel, stage: str, lr: float
-) -> list[tuple[torch.optim.Optimizer, float]]:
+def optimisers(model: WorldActionModel, stage: str, lr: float) -> list[tuple[torch.optim.Optimizer, float]]:
     """(optimiser, base learning rate). Seeing: AdamW for all. Joint: Muon for the trunk's matrices, AdamW
     for the rest, and the eyes frozen."""
     if stage == "see":
