@@ -89,6 +89,12 @@ def test_stop_acts_on_a_partial_result(recogniser, hear, say, text):
     assert not news[0].words.final
 
 
+def test_talk_seldom_stops_the_arm(recogniser, hear, say):
+    """The ear for STOP cannot say "none of these": without decoys it hears STOP in most talk (7 of 9)."""
+    stopped = [any(stop for _, stop in hear(recogniser, say("mandarin-f4", text))) for text in NO_COMMANDS]
+    assert sum(stopped) <= 3
+
+
 def test_words_carry_the_time_at_which_the_last_of_them_ended(recogniser, hear):
     sound = read_wav(sample("zh", "pick_green"))
     words = [words for words, _ in hear(recogniser, sound, sound) if words.final]
