@@ -225,6 +225,8 @@ def _report(wanted: Wanted, endings: list[Ending], figures: Figures, folder: Pat
             subprocess.Popen(["xdg-open", str(path)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     for ending in endings:
         print(outcome_text(ending))
+    if len(endings) < wanted.episodes:
+        print(f"stopped after {len(endings)} of {wanted.episodes} episodes")
     print(f"{lifted} of {wanted.episodes} lifted")
     return 0 if lifted == wanted.episodes else 1
 
