@@ -27,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
     demo = verbs.add_parser(
         "demo", parents=[common], help="a spoken command moves the simulated arm, and a film of it"
     )
-    demo.add_argument("--command", default="pick up the red cube", help="what the robot is to do")
+    demo.add_argument("--command", default="", help="what the robot is to do (default: pick up the red cube)")
     demo.add_argument("--say", default="", help="let espeak-ng say this instead of the recorded sentence")
     demo.add_argument("--wav", default="", help="play this recording instead")
     demo.add_argument("--language", default="", help="language spoken: en, zh")

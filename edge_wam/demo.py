@@ -54,6 +54,15 @@ class Wanted(NamedTuple):
     keep: Path | None = None
 
 
+def asked(wanted: Wanted) -> str:
+    """What the judge is to judge: the command that was given, or what is to be said, or the usual one."""
+    if wanted.wav and not wanted.command:
+        raise EdgeWamError(
+            "--wav: what does it say? try: --command with the same words, so that it can be judged"
+        )
+    return wanted.command or wanted.say or "pick up the red cube"
+
+
 def command_wanted(manifest: Manifest, text: str, language: str) -> Command:
     """The command a person names. ManifestError lists those there are."""
     command = manifest.command_of(text, None)
@@ -104,7 +113,7 @@ def demo(config: Config, manifest: Manifest, wanted: Wanted) -> int:
         )
     if not wanted.out.resolve().parent.is_dir():
         raise EdgeWamError(f"--out: there is no folder {wanted.out.resolve().parent} to leave the film in")
-    command = command_wanted(manifest, wanted.command, config.voice.language)
+    command = command_wanted(manifest, asked(wanted), config.voice.language)
     check(config, manifest)
     remove_leftovers()
     with tempfile.TemporaryDirectory(prefix="edge-wam-") as temporary:

@@ -108,7 +108,7 @@ def test_negated_command_is_not_the_command(capsys: pytest.CaptureFixture[str]) 
 
 def test_wav_that_is_none_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "song.wav").write_bytes(b"not a RIFF at all")
-    assert "song.wav" in refused(capsys, "demo", "--wav", str(tmp_path / "song.wav"))
+    assert "song.wav" in refused(capsys, "demo", "--command", "pick_red", "--wav", str(tmp_path / "song.wav"))
 
 
 def test_language_without_phrases_names_those_there_are(capsys: pytest.CaptureFixture[str]) -> None:
@@ -123,3 +123,13 @@ def test_film_that_cannot_be_written_is_known_at_once(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     refused(capsys, "demo", "--out", str(tmp_path / "no-such-folder/demo.mp4"))
+
+
+def test_recording_needs_the_words_it_is_judged_by(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert "--command" in refused(capsys, "demo", "--wav", str(tmp_path / "song.wav"))
+
+
+def test_what_is_said_must_be_a_command_unless_another_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "dance" in refused(capsys, "demo", "--say", "dance")
