@@ -76,7 +76,7 @@ def test_speech_can_be_had_from_espeak():
     if shutil.which("espeak-ng") is None:
         pytest.skip("espeak-ng is not installed")
     assert 0.5 < len(speak("pick up the red cube", "en")) / RATE_HZ < 4.0
-    with pytest.raises(VoiceError, match="voice .xx."):
+    with pytest.raises(VoiceError, match="voice 'xx'"):
         speak("hello", "en", voice="xx")
 
 
