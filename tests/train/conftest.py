@@ -13,7 +13,7 @@ from edge_wam.train.data import Episode, SceneShard, _save, save_episodes
 from edge_wam.train.model import CONFIGS, WorldActionModel
 
 
-# For the session: a fixture of a wider scope would otherwise compute with all cores, and sum in another order.
+# For the session: a fixture of a wider scope would otherwise use all cores, and sum in another order.
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread():
     before = torch.get_num_threads()
