@@ -91,6 +91,7 @@ DEV = [
     "hypothesis>=6.100",
     "ruff==0.17.6",  # formatting and findings change between releases
     "mypy==2.4.1",
+    "tomli>=2.0",  # mypy checks for Python 3.10, where it stands in for tomllib
     # Clients of the servo bus that nobody here wrote: they prove the simulated servos.
     "feetech-servo-sdk==1.0.0",
     "feetech-cli==0.1.8",
