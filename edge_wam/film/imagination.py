@@ -12,11 +12,12 @@ from typing import NamedTuple
 import numpy as np
 
 from edge_wam.film.recording import CAMERAS, Recording, Sight
+from edge_wam.think.features import UNIT_LEVELS
 from edge_wam.types import FloatArray, ImageArray
 
 # As in the trainer's own figure: a pixel moves where a channel changes by more than 0.15 of the
 # model's unit, and a unit is 64 of 255 levels; below that are shading and the camera's noise.
-UNIT_LEVELS, MOVING_UNITS = 64.0, 0.15
+MOVING_UNITS = 0.15
 CROP_OF_HEIGHT = 192 / 240  # the square of a whole frame that the model sees
 
 

@@ -32,7 +32,7 @@ from edge_wam.sense.realsense import RealSenseCamera
 from edge_wam.sim.camera import SoftwareCameras
 from edge_wam.sim.scene import FRAME_RATE_HZ, PHYSICS_DT_S
 from edge_wam.sim.servos import ServoChain
-from edge_wam.sim.tasks import Judge, Verdict
+from edge_wam.sim.tasks import Judge, Verdict, colour_of, pick_command
 from edge_wam.sim.wire import LoopPort
 from edge_wam.sim.world import World
 from edge_wam.think.policy import Policy
@@ -101,7 +101,7 @@ class FastRobot:
         scene = self.world.reset(seed)
         if command_id is None:
             chosen = int(np.random.default_rng(seed + 1).integers(len(scene.colours)))
-            command_id = f"pick_{scene.colours[chosen]}"
+            command_id = pick_command(scene.colours[chosen]).id
         command = next(c for c in self._manifest.commands if c.id == command_id)
         names = private_name(f"fast.{id(self)}.state"), private_name(f"fast.{id(self)}.chunk")
         with Mailbox.create(names[0], STATE) as states, Mailbox.create(names[1], CHUNK) as chunks:
@@ -194,7 +194,7 @@ class _Episode:
 
     def _photo(self, t_s: float) -> None:
         world = self._robot.world
-        tip, cube = world.grasp_position_m(), world.cube_position_m(self._command_id.removeprefix("pick_"))
+        tip, cube = world.grasp_position_m(), world.cube_position_m(colour_of(self._command_id))
         self._closest_m = min(self._closest_m, float(np.linalg.norm(tip - cube)))
         if self._watch is not None:
             self._watch(world)

@@ -15,15 +15,13 @@ from numpy.typing import NDArray
 
 from edge_wam.errors import EngineError
 from edge_wam.manifest import Manifest, verify_files
-from edge_wam.think.features import Float32
+from edge_wam.think.features import UNIT_GREY, UNIT_LEVELS, Float32
 from edge_wam.types import ImageArray
 
 ROW_TOLERANCE = 0.02  # standard deviations of a row; a tenth of a millimetre at the fingertip, about
 FRAME_TOLERANCE = 0.05  # unit scale: three grey levels of 256
-IMAGINED_PX = 48
 GRAPHS = ("context", "act", "dream")
 FILES = (*(f"{name}.onnx" for name in GRAPHS), "weights.safetensors", "golden.safetensors")
-UNIT_GREY, UNIT_LEVELS = 127.5, 64.0  # grey level = unit * 64 + 127.5, as in train/model.py
 
 
 class Context(NamedTuple):
@@ -41,7 +39,7 @@ class Actions(NamedTuple):
     them needs."""
 
     rows: Float32
-    kv: Any
+    given: tuple[Context, Float32, Float32]
 
 
 class Agreement(NamedTuple):
@@ -120,7 +118,7 @@ class Engine:
         return np.ascontiguousarray(np.moveaxis(grey, -3, -1)).astype(np.uint8)
 
     def _imagine(self, actions: Actions, noise: Float32) -> Float32:
-        context, rows, keep = actions.kv
+        context, rows, keep = actions.given
         act_kv = self._act_step(context, rows, keep, 0.0)["act_kv"]
         inputs = {"kv": context.kv, "act_kv": act_kv, "fine": context.fine, "coarse": context.coarse}
         inputs |= {

@@ -45,6 +45,11 @@ class Normalisation:
     action_std_rad: FloatArray
 
 
+# What trainer, engine and film agree on about imagined frames: their size, how many there are (halfway
+# through the chunk and at its end), and the model's scale of grey: level = unit * UNIT_LEVELS + UNIT_GREY.
+IMAGINED_PX, FUTURES = 48, 2
+UNIT_GREY, UNIT_LEVELS = 127.5, 64.0
+
 LAG_STD_RAD = 0.05  # a servo under way is about this far behind its target
 
 

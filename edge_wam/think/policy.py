@@ -13,8 +13,8 @@ from typing import Protocol
 import numpy as np
 
 from edge_wam.manifest import Manifest
-from edge_wam.think.engine import IMAGINED_PX, Actions, Engine
-from edge_wam.think.features import Features, Float32
+from edge_wam.think.engine import Actions, Engine
+from edge_wam.think.features import FUTURES, IMAGINED_PX, Features, Float32
 from edge_wam.types import ActionChunk, FloatArray, ImageArray, Observation
 
 
@@ -42,14 +42,13 @@ class WamPolicy:
         self._features, self._engine = features_of(manifest), engine
         self._steps = steps or manifest.steps
         rng = np.random.default_rng(seed)
-        futures = 2
-        shape = (len(manifest.cameras), futures, 3, IMAGINED_PX, IMAGINED_PX)
+        shape = (len(manifest.cameras), FUTURES, 3, IMAGINED_PX, IMAGINED_PX)
         self._noise = rng.standard_normal((manifest.rows, len(manifest.joints)), dtype=np.float32)
         self._video_noise = rng.standard_normal(shape, dtype=np.float32)
         self._rows = manifest.rows
         self._last: Actions | None = None
         # Row K/2 and row K: what training called the future (train/data.py).
-        self.ahead_s = tuple(manifest.dt_s * manifest.rows * part / futures for part in range(1, futures + 1))
+        self.ahead_s = tuple(manifest.dt_s * manifest.rows * part / FUTURES for part in range(1, FUTURES + 1))
 
     def infer(self, observation: Observation, committed_rad: FloatArray) -> FloatArray:
         """Targets (K, J); committed_rad (d, J), d < K, are the rows already decided and come back

@@ -26,15 +26,16 @@ from torch import Tensor, nn
 from edge_wam import manifest as manifests
 from edge_wam.sim import tasks
 from edge_wam.sim.scene import CROP_PX, FRAME_HEIGHT_PX, FRAME_RATE_HZ, FRAME_WIDTH_PX
+from edge_wam.think.engine import FILES
+from edge_wam.think.features import FUTURES, IMAGINED_PX
 from edge_wam.train import flow
 from edge_wam.train.data import BOX_PX, CAMERAS, CHUNK_DT_S, CHUNK_ROWS
 from edge_wam.train.dataset import WORDS, Episodes, make_features
-from edge_wam.train.model import CONFIGS, FUTURES, IMAGINED_PX, Config, WorldActionModel
+from edge_wam.train.model import CONFIGS, WorldActionModel
 from edge_wam.train.teacher import load_normalisation
 from edge_wam.types import JOINTS
 
 STEPS, REPLAN_S = 10, 0.2
-GRAPHS = ("context", "act", "dream")
 REFERENCED_FROM = 256  # elements; smaller tensors stay in the graph
 
 
@@ -197,12 +198,8 @@ def golden_batch(data: Episodes, normalisation: Any, count: int, seed: int) -> A
     )
 
 
-def make_manifest(
-    folder: Path, config: Config, normalisation: Any, parents: dict[str, Any]
-) -> manifests.Manifest:
-    """The contract, from the suite and the configuration; hashes are of what lies in `folder`."""
-    names = ["weights.safetensors", "golden.safetensors", *(f"{name}.onnx" for name in GRAPHS)]
-    del config
+def make_manifest(folder: Path, normalisation: Any, parents: dict[str, Any]) -> manifests.Manifest:
+    """The contract, from the suite; hashes are of what lies in `folder`."""
     return manifests.Manifest(
         name=tasks.SUITE,
         joints=JOINTS,
@@ -220,7 +217,7 @@ def make_manifest(
         normalisation=normalisation,
         steps=STEPS,
         precision="fp32",
-        files=manifests.hashes(folder, names),
+        files=manifests.hashes(folder, FILES),
         measured={},
         parents=parents,
     )
@@ -229,8 +226,7 @@ def make_manifest(
 def export(weights: Path, normalisation_path: Path, data_folder: Path, out: Path, config_name: str) -> None:
     """Everything in `out`."""
     out.mkdir(parents=True, exist_ok=True)
-    config = CONFIGS[config_name]
-    model = WorldActionModel(config)
+    model = WorldActionModel(CONFIGS[config_name])
     model.load_state_dict(load_file(weights))
     model.eval()
     save_file(half(model), out / "weights.safetensors")
@@ -241,7 +237,7 @@ def export(weights: Path, normalisation_path: Path, data_folder: Path, out: Path
     export_graphs(model, out, examples(model, batch))
     parents = {"config": config_name, "parameters": sum(p.numel() for p in model.parameters())}
     parents |= {"demonstrations": len(np.unique(data.key, axis=0)), "recordings": len(data.usable)}
-    manifests.write(out, make_manifest(out, config, normalisation, parents))
+    manifests.write(out, make_manifest(out, normalisation, parents))
 
 
 @torch.no_grad()

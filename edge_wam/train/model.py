@@ -34,9 +34,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from edge_wam.think.features import FUTURES, IMAGINED_PX, UNIT_GREY, UNIT_LEVELS
+
 KEY_SIZE = 6  # pan, lift, elbow, wrist flex; cos and sin of four times the wrist roll (a cube has four faces)
-FUTURES = 2  # imagined frames: halfway through the chunk and at its end
-IMAGINED_PX = 48
 PATCH_PX = 12
 
 
@@ -360,7 +360,7 @@ def unit(images: Tensor) -> Tensor:
     """(..., S, S, 3) uint8 -> (..., 3, S, S) float, about unit scale around mid grey; floats pass (done)."""
     if images.is_floating_point():
         return images
-    return (images.movedim(-1, -3).float() - 127.5) / 64.0
+    return (images.movedim(-1, -3).float() - UNIT_GREY) / UNIT_LEVELS
 
 
 def small(images: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from edge_wam.think.features import UNIT_GREY, UNIT_LEVELS
 from edge_wam.train.dataset import Batch
 from edge_wam.train.model import small
 
@@ -17,7 +18,7 @@ def imagination_sheet(path: Path, batch: Batch, frames: Tensor, count: int = 8) 
     from PIL import Image
 
     def pixels(x: Tensor) -> np.ndarray:
-        return (x * 64 + 127.5).clamp(0, 255).byte().movedim(-3, -1).numpy()
+        return (x * UNIT_LEVELS + UNIT_GREY).clamp(0, 255).byte().movedim(-3, -1).numpy()
 
     moving = (batch.future - small(batch.images)[:, :, None]).abs().mean((1, 2, 3, 4, 5)) * batch.imaginable
     rows = []

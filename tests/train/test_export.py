@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from edge_wam import manifest as manifests
 from edge_wam.errors import ManifestError
-from edge_wam.think.engine import FILES, Engine
+from edge_wam.think.engine import FILES, GRAPHS, Engine
 from edge_wam.train import export, flow
 from edge_wam.train.dataset import Episodes, make_features
 from edge_wam.train.model import CONFIGS, WorldActionModel
@@ -94,7 +94,7 @@ def test_a_context_outlives_the_next_one(engine, drawn_data):
 def test_there_is_one_copy_of_the_weights(folder, manifest):
     """The graphs refer to the file; none of them holds a large tensor of its own."""
     assert set(manifest.files) == set(FILES)
-    for name in export.GRAPHS:
+    for name in GRAPHS:
         graph = onnx.load(str(folder / f"{name}.onnx"), load_external_data=False).graph
         outside = [t for t in graph.initializer if t.data_location == onnx.TensorProto.EXTERNAL]
         assert outside
@@ -105,7 +105,7 @@ def test_there_is_one_copy_of_the_weights(folder, manifest):
 
 
 def test_a_graph_tells_nothing_of_the_machine_that_made_it(folder):
-    for name in export.GRAPHS:
+    for name in GRAPHS:
         content = (folder / f"{name}.onnx").read_bytes()
         for trace in (b"site-packages", b".py", b"/home", b"/root", b"/work"):
             assert trace not in content
