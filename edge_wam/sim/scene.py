@@ -30,7 +30,8 @@ COLOURS: dict[str, tuple[float, float, float]] = {
     "purple": (0.50, 0.12, 0.60),
 }
 CUBE_SIZE_M = 0.025
-CUBE_MASS_KG = 0.020
+CUBE_DENSITY_KG_M3 = 1280.0  # 20 g at 25 mm
+PLATE_RADIUS_M, PLATE_HALF_HEIGHT_M = 0.036, 0.0015
 
 # Camera optics. A D435's colour camera sees 69 x 42 degrees, a D405 84 x 58 (Intel datasheets).
 FRAME_WIDTH_PX, FRAME_HEIGHT_PX, FRAME_RATE_HZ = 424, 240, 30
@@ -109,7 +110,7 @@ def decimated_meshes() -> Path:
 
 
 def build_spec() -> Any:
-    """The whole scene as an MjSpec: arm, table, four cubes, two cameras (and their square crops)."""
+    """The whole scene as an MjSpec: arm, table, four cubes, four plates, two cameras (and their square crops)."""
     import mujoco
 
     spec = mujoco.MjSpec.from_file(str(assets_folder() / "so101_new_calib.xml"))
@@ -136,7 +137,7 @@ def build_spec() -> Any:
             spec.delete(geom)  # hulls and inert pads; ours follow
     _set_gains(spec, mujoco)
     _add_jaw_pads(spec, mujoco)
-    _add_table_and_cubes(spec, mujoco)
+    _add_table(spec, mujoco)
     _add_cameras(spec)
     return spec
 
@@ -182,7 +183,7 @@ def _add_jaw_pads(spec: Any, mujoco: Any) -> None:
     gripper.add_site(name="grasp", pos=(0.005, 0, -0.096), group=4)
 
 
-def _add_table_and_cubes(spec: Any, mujoco: Any) -> None:
+def _add_table(spec: Any, mujoco: Any) -> None:
     world = spec.worldbody
     world.add_light(
         name="lamp", pos=(0.3, -0.4, 1.2), dir=(0.0, 0.3, -1.0), diffuse=(0.5, 0.5, 0.5), castshadow=False
@@ -204,13 +205,23 @@ def _add_table_and_cubes(spec: Any, mujoco: Any) -> None:
             name=f"cube_{colour}",
             type=mujoco.mjtGeom.mjGEOM_BOX,
             size=(half_m,) * 3,
-            mass=CUBE_MASS_KG,
+            mass=CUBE_DENSITY_KG_M3 * CUBE_SIZE_M**3,
             rgba=(*rgb, 1),
             condim=4,
             friction=(0.8, 0.02, 0.0001),
             solref=(0.006, 1.0),
             contype=2,
             conaffinity=3,
+        )
+        plate = world.add_body(name=f"plate_{colour}", pos=(2.0 + index, 1.0, PLATE_HALF_HEIGHT_M), mocap=True)
+        plate.add_geom(
+            name=f"plate_{colour}",
+            type=mujoco.mjtGeom.mjGEOM_CYLINDER,
+            size=(PLATE_RADIUS_M, PLATE_HALF_HEIGHT_M, 0),
+            rgba=(*rgb, 1),
+            friction=(0.8, 0.02, 0.0001),
+            contype=0,
+            conaffinity=2,
         )
 
 

@@ -16,11 +16,14 @@ from numpy.typing import NDArray
 from edge_wam.errors import EdgeWamError
 from edge_wam.sim.scene import (
     COLOURS,
+    CUBE_DENSITY_KG_M3,
     CUBE_SIZE_M,
     FRAME_HEIGHT_PX,
     FRAME_WIDTH_PX,
     GRIPPER_CLOSED_MODEL_RAD,
     PHYSICS_DT_S,
+    PLATE_HALF_HEIGHT_M,
+    PLATE_RADIUS_M as PLATE_RADIUS_M,
     STALL_TORQUE_NM,
     build_spec,
 )
@@ -35,11 +38,15 @@ READY_RAD = np.array([0.0, -1.35, 0.85, 1.45, 0.0, 0.65])
 
 
 class Scene(NamedTuple):
-    """What lies on the table. cubes_xy_yaw has shape (n, 3): metres from the base, yaw in radians."""
+    """What lies on the table: n cubes of different colours, m plates. cubes_xy_yaw (n, 3): metres from the
+    base, yaw in radians; sizes_m (n,): edges; plates_xy (m, 2)."""
 
     seed: int
     colours: tuple[str, ...]
     cubes_xy_yaw: FloatArray
+    sizes_m: FloatArray
+    plates: tuple[str, ...] = ()
+    plates_xy: FloatArray = np.zeros((0, 2))
 
 
 class World:
@@ -63,7 +70,12 @@ class World:
         self.joint_low_rad = self.model.jnt_range[[j.id for j in joints], 0] - self._offset_rad
         self.joint_high_rad = self.model.jnt_range[[j.id for j in joints], 1] - self._offset_rad
         self._cube_qpos = {c: int(self.model.joint(f"cube_{c}").qposadr[0]) for c in COLOURS}
+        self._cube_dof = {c: int(self.model.joint(f"cube_{c}").dofadr[0]) for c in COLOURS}
         self._cube_body = {c: self.model.body(f"cube_{c}").id for c in COLOURS}
+        self._cube_geom = {c: self.model.geom(f"cube_{c}").id for c in COLOURS}
+        self._cube_size_m = dict.fromkeys(COLOURS, CUBE_SIZE_M)
+        self._plate_mocap = {c: int(self.model.body(f"plate_{c}").mocapid[0]) for c in COLOURS}
+        self._camera_pose = (self.model.cam_pos.copy(), self.model.cam_quat.copy())
         self._light = self.model.light("lamp").id
         self._table = self.model.geom("table").id
         self._grasp_site = self.model.site("grasp").id
@@ -75,42 +87,56 @@ class World:
         self.torque_limit = np.ones(count)
         self._reference_rad = PARK_RAD.copy()
         self._reference_rad_s = np.zeros(count)
-        self.scene = Scene(seed, (), np.zeros((0, 3)))
+        self.scene = Scene(seed, (), np.zeros((0, 3)), np.zeros(0))
         self.reset(seed)
 
     # --- what lies on the table -------------------------------------------------------------
 
-    def reset(self, seed: int, joints_rad: FloatArray | None = None) -> Scene:
-        """New cubes, light and table; the arm at joints_rad (J,) or the park pose, at rest."""
+    def reset(self, seed: int, joints_rad: FloatArray | None = None) -> None:
+        """An empty table in new light, seen by cameras a hair off their places; the arm at joints_rad (J,) or
+        the park pose, at rest."""
         rng = np.random.default_rng(seed)
         self._mujoco.mj_resetData(self.model, self.data)
         self._dress(rng)
+        self.set_table(Scene(seed, (), np.zeros((0, 3)), np.zeros(0)))
         self.place_arm(PARK_RAD if joints_rad is None else joints_rad)
-        return self.scatter(rng, seed)
 
-    def scatter(self, rng: np.random.Generator, seed: int = -1, wanted: str = "") -> Scene:
-        """Three cubes of different colours at random poses, `wanted` among them; the arm stays as it is."""
-        colours = tuple(rng.permutation(list(COLOURS))[:3].tolist())
-        if wanted and wanted not in colours:
-            colours = (wanted, *colours[1:])
-        poses = random_cubes(rng, len(colours))
-        self.place_cubes(colours, poses)
-        self.scene = Scene(seed, colours, poses)
-        return self.scene
-
-    def place_cubes(self, colours: tuple[str, ...], poses: FloatArray) -> None:
-        """Put cubes at poses (n, 3) = x, y, yaw; colours not named go out of sight."""
+    def set_table(self, scene: Scene) -> Scene:
+        """Put cubes and plates where the scene says, at rest; what it does not name goes out of sight. The arm
+        stays as it is."""
         for index, colour in enumerate(COLOURS):
+            here, size_m = (3.0 + index, 0.0, 0.0), CUBE_SIZE_M
+            if colour in scene.colours:
+                which = scene.colours.index(colour)
+                here, size_m = scene.cubes_xy_yaw[which], float(scene.sizes_m[which])
+            self._resize(colour, size_m)
+            x, y, yaw = here
             start = self._cube_qpos[colour]
-            if colour in colours:
-                x, y, yaw = poses[colours.index(colour)]
-            else:
-                x, y, yaw = 3.0 + index, 0.0, 0.0
             turn = (np.cos(yaw / 2), 0, 0, np.sin(yaw / 2))
-            self.data.qpos[start : start + 7] = (x, y, CUBE_SIZE_M / 2, *turn)
-            dof = int(self.model.joint(f"cube_{colour}").dofadr[0])
+            self.data.qpos[start : start + 7] = (x, y, size_m / 2, *turn)
+            dof = self._cube_dof[colour]
             self.data.qvel[dof : dof + 6] = 0
+            spot = scene.plates_xy[scene.plates.index(colour)] if colour in scene.plates else (3.0 + index, 1.0)
+            self.data.mocap_pos[self._plate_mocap[colour]] = (*spot, PLATE_HALF_HEIGHT_M)
+        self.scene = scene
         self._mujoco.mj_forward(self.model, self.data)
+        return scene
+
+    def _resize(self, colour: str, size_m: float) -> None:
+        """Give a cube another edge; its mass goes with it."""
+        model, body, geom, half_m = self.model, self._cube_body[colour], self._cube_geom[colour], size_m / 2
+        mass_kg = CUBE_DENSITY_KG_M3 * size_m**3
+        model.geom_size[geom] = half_m
+        model.geom_rbound[geom] = half_m * 3**0.5
+        model.geom_aabb[geom] = (0, 0, 0, half_m, half_m, half_m)
+        model.body_mass[body] = model.body_subtreemass[body] = mass_kg
+        model.body_inertia[body] = mass_kg * size_m**2 / 6
+        # What mj_setConst would compute, without its pass over the whole model.
+        dof = self._cube_dof[colour]
+        model.body_invweight0[body] = 1 / mass_kg, 6 / (mass_kg * size_m**2)
+        model.dof_invweight0[dof : dof + 3] = 1 / mass_kg
+        model.dof_invweight0[dof + 3 : dof + 6] = 6 / (mass_kg * size_m**2)
+        self._cube_size_m[colour] = size_m
 
     def place_arm(self, joints_rad: FloatArray) -> None:
         """Set the arm's pose without physics (J,); goals follow, so that it stays there."""
@@ -123,13 +149,27 @@ class World:
         self._mujoco.mj_forward(self.model, self.data)
 
     def _dress(self, rng: np.random.Generator) -> None:
-        """Light and table colour, varied a little."""
+        """Light, table colour, friction and the cameras' poses, varied a little."""
         level = rng.uniform(0.35, 0.65)
         self.model.light_diffuse[self._light] = level * rng.uniform(0.95, 1.05, 3)
         self.model.light_pos[self._light] = (0.3, 0.0, 1.2) + rng.uniform(-0.5, 0.5, 3) * (1, 1, 0.4)
         self.model.vis.headlight.ambient[:] = rng.uniform(0.28, 0.42)
         grey = rng.uniform(0.40, 0.62)
         self.model.geom_rgba[self._table, :3] = np.clip(grey + rng.uniform(-0.04, 0.04, 3), 0, 1)
+        for geom in (self._table, *self._cube_geom.values()):
+            self.model.geom_friction[geom, 0] = rng.uniform(0.6, 1.0)
+        self._nudge_cameras(rng)
+
+    def _nudge_cameras(self, rng: np.random.Generator) -> None:
+        """Each camera up to 2 mm and 0.3 degrees off; its square crop moves along."""
+        position, quat = self._camera_pose
+        for name in ("front", "wrist"):
+            shift_m = rng.uniform(-0.002, 0.002, 3)
+            turn = np.append(1.0, rng.uniform(-1, 1, 3) * np.radians(0.3) / 2)
+            for camera in (name, f"{name}_crop"):
+                index = self.model.camera(camera).id
+                self.model.cam_pos[index] = position[index] + shift_m
+                self._mujoco.mju_mulQuat(self.model.cam_quat[index], quat[index], turn / np.linalg.norm(turn))
 
     # --- physics ----------------------------------------------------------------------------
 
@@ -211,6 +251,15 @@ class World:
         matrix = self.data.xmat[self._cube_body[colour]]
         return float(np.arctan2(matrix[3], matrix[0]))
 
+    def cube_size_m(self, colour: str) -> float:
+        """A cube's edge."""
+        return self._cube_size_m[colour]
+
+    def plate_position_m(self, colour: str) -> FloatArray:
+        """Where a plate's centre is, (2,), metres from the base."""
+        position: FloatArray = self.data.mocap_pos[self._plate_mocap[colour]][:2].copy()
+        return position
+
     def grasp_position_m(self) -> FloatArray:
         """The point between the fingertips, (3,), metres from the base."""
         position: FloatArray = self.data.site_xpos[self._grasp_site].copy()
@@ -218,7 +267,7 @@ class World:
 
     def height_m(self, colour: str) -> float:
         """How far a cube has been raised from where it lay."""
-        return float(self.data.xpos[self._cube_body[colour]][2] - CUBE_SIZE_M / 2)
+        return float(self.data.xpos[self._cube_body[colour]][2] - self._cube_size_m[colour] / 2)
 
     def lifted(self) -> str | None:
         """The colour of the cube that is at least LIFT_M above the table, if any."""
@@ -242,16 +291,3 @@ def make_renderer(model: Any, width: int, height: int) -> Any:
     renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = False  # five times the cost in software GL
     renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = False
     return renderer
-
-
-def random_cubes(rng: np.random.Generator, count: int) -> FloatArray:
-    """count poses (x, y, yaw), 15-25 cm from the shoulder's axis, +-38 degrees, at least 6 cm apart."""
-    axis_x_m, apart_m = 0.0388, 0.06
-    while True:
-        radius = rng.uniform(0.15, 0.25, count)
-        angle = rng.uniform(-1, 1, count) * np.radians(38)
-        yaw = rng.uniform(-1, 1, count) * np.pi / 4
-        poses: FloatArray = np.stack([axis_x_m + radius * np.cos(angle), radius * np.sin(angle), yaw], axis=1)
-        gap = np.linalg.norm(poses[:, None, :2] - poses[None, :, :2], axis=-1) + np.eye(count)
-        if gap.min() >= apart_m:
-            return poses
