@@ -206,7 +206,10 @@ def _lane_is_free(index: int, xy: np.ndarray, side: str) -> bool:
     beside_m = np.abs(xy[:, 0] - xy[index, 0])
     in_lane = (ahead_m > -_APPROACH_M) & (ahead_m < _LANE_M) & (beside_m < _LANE_HALF_M)
     in_lane[index] = False
-    return not in_lane.any() and bool(abs(xy[index, 1] + sign * 0.07) < 0.18)
+    ends_y_m = xy[index, 1] + sign * np.array([-0.040, 0.075])
+    radius_m = np.hypot(xy[index, 0] - _AXIS_X_M, ends_y_m)
+    reached = (radius_m > 0.14).all() and (radius_m < 0.265).all() and abs(ends_y_m[1]) < 0.18
+    return not in_lane.any() and bool(reached)
 
 
 def side_sign(side: str) -> float:

@@ -138,6 +138,14 @@ class World:
         model.dof_invweight0[dof + 3 : dof + 6] = 6 / (mass_kg * size_m**2)
         self._cube_size_m[colour] = size_m
 
+    def hold(self, colour: str, off_m: FloatArray) -> None:
+        """Put a cube between the jaws, off_m (3,) from the grasp point in the gripper's frame, without physics."""
+        frame = self.data.site_xmat[self._grasp_site].reshape(3, 3)
+        start = self._cube_qpos[colour]
+        self.data.qpos[start : start + 3] = self.data.site_xpos[self._grasp_site] + frame @ off_m
+        self._mujoco.mju_mat2Quat(self.data.qpos[start + 3 : start + 7], frame.flatten())
+        self._mujoco.mj_forward(self.model, self.data)
+
     def place_arm(self, joints_rad: FloatArray) -> None:
         """Set the arm's pose without physics (J,); goals follow, so that it stays there."""
         self.data.qpos[self._qpos] = joints_rad + self._offset_rad

@@ -1,18 +1,18 @@
 """Demonstrations and single scenes, made by the simulator and the scripted expert, in resumable shards.
 
     python -m edge_wam.train.data scenes   --count 40000 --out runs/data
-    python -m edge_wam.train.data episodes --count 3000  --out runs/data
+    python -m edge_wam.train.data episodes --count 4000  --out runs/data
 
 Two kinds, for two lessons (LOG.md):
 
-* **scenes** teach seeing: random cubes, a random arm pose, and for every cube on the table the
-  joints that would grasp it.
-* **episodes** teach acting and imagining: the expert picks up the named cube, pushed off its way
+* **scenes** teach seeing: a random table, a random arm pose, and for every cube and plate the joints
+  that would grasp it or let go over it.
+* **episodes** teach acting and imagining: the expert does what a command says, pushed off its way
   now and then (small noise on the commands but never on the labels; whole shoves, after which it
   plans anew from wherever the arm is). Shoves are not labelled.
 
-A shard is one .npz of plain arrays, named by its first seed, written beside and renamed; a run that
-was stopped goes on where it was. Scenes of seeds below 1,000,000 are never made: evaluation has them.
+A run that was stopped goes on with the first shard that is missing. Scenes of seeds below 1,000,000 are
+never made, nor is any pair of verb and colour that the suite holds out.
 """
 
 from __future__ import annotations
@@ -27,11 +27,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_wam.sim.expert import OPEN_RAD, Expert, Plan
+from edge_wam.sim import tasks
+from edge_wam.sim.expert import CLOSED_RAD, END_S, OPEN_RAD, Expert, Plan
+from edge_wam.sim.judge import Judge
 from edge_wam.sim.scene import COLOURS, CROP_PX
 from edge_wam.sim.tasks import FIRST_TRAINING_SEED as FIRST_SEED
+from edge_wam.sim.tasks import Command
 from edge_wam.sim.world import PARK_RAD, READY_RAD, World
 from edge_wam.think.features import shrink
+from edge_wam.train import shards
 from edge_wam.types import FloatArray, ImageArray
 
 CAMERAS = ("front", "wrist")
@@ -43,6 +47,9 @@ FUTURE_RECORDS = (2, 4)
 COLOUR_NAMES = tuple(COLOURS)
 GRIPPER_TORQUE_LIMIT = 0.5
 SERVO_SPEED_RAD_S, SERVO_ACCEL_RAD_S2 = 3.6, 38.9  # what arm.py writes into the servos
+SHARE = {"pick": 0.24, "push": 0.23, "put": 0.31, "point": 0.13, "home": 0.09}  # of the episodes
+FAR_S = 6.0  # this long before its end a demonstration counts as not begun
+GRASPED_RAD, GRASPED_RAD_M = 0.30, 13.0  # how far a 25 mm cube holds the jaws open, and more for a larger one
 
 
 def look(world: World) -> ImageArray:
@@ -63,36 +70,46 @@ def prepare(world: World) -> None:
 # --- single scenes --------------------------------------------------------------------------
 
 
-class SceneShard(NamedTuple):
-    """frames (n, 2, 96, 96, 3) uint8, position_rad (n, J), colours (n, 3) indices, key_rad (n, 3, 5)."""
-
-    frames: NDArray[Any]
-    position_rad: NDArray[Any]
-    colours: NDArray[Any]
-    key_rad: NDArray[Any]
-
-
-def make_scenes(seed: int, count: int) -> SceneShard:
-    """count scenes: cubes, an arm pose that a task could pass through, three grasps each."""
+def make_scenes(seed: int, count: int) -> tuple[ImageArray, shards.Arrays]:
+    """count scenes: frames (n, 2, 96, 96, 3) and position_rad (n, J), cube_colour (n, 4) and plate_colour
+    (n, 2) as indices (-1: none), cube_key_rad (n, 4, 5) and plate_key_rad (n, 2, 5) (NaN: out of reach)."""
     world = World()
     expert, rng = Expert(world), np.random.default_rng(seed)
-    rows: list[tuple[Any, ...]] = []
-    while len(rows) < count:
+    frames, rows = [], []
+    for _ in range(count):
         world.reset(scene_seed(rng))
-        keys, start = [], np.array([0.0, -0.3, 0.6, 1.2, 0.0])
-        for colour in world.scene.colours:
-            key, error_m = expert.key_pose(colour, start)
-            if error_m < 0.003:
-                keys.append(key)
-        if len(keys) < 3:
-            continue
-        pose = _random_pose(world, expert, rng, keys)
+        commands = tasks.training_commands()
+        scene = world.set_table(tasks.table_for(commands[int(rng.integers(len(commands)))], rng))
+        pose = _random_pose(world, expert, rng)
         world.place_arm(pose)
-        colours = [COLOUR_NAMES.index(c) for c in world.scene.colours]
-        rows.append((look(world), pose.astype(np.float32), colours, np.array(keys, np.float32)))
+        if rng.random() < 0.25:
+            pose = _put_into_hand(world, rng, pose)
+        row = {
+            "position_rad": pose.astype(np.float32),
+            "cube_colour": np.full(4, -1),
+            "cube_key_rad": np.full((4, 5), np.nan, np.float32),
+            "plate_colour": np.full(2, -1),
+            "plate_key_rad": np.full((2, 5), np.nan, np.float32),
+        }
+        for index, colour in enumerate(scene.colours):
+            row["cube_colour"][index] = COLOUR_NAMES.index(colour)
+            row["cube_key_rad"][index] = reached(expert.key_pose(colour, _START_RAD))
+        for index, colour in enumerate(scene.plates):
+            row["plate_colour"][index] = COLOUR_NAMES.index(colour)
+            row["plate_key_rad"][index] = reached(expert.place_pose(colour, _START_RAD))
+        frames.append(look(world))
+        rows.append(row)
     world.close()
-    frames, position, colours_of, key_rad = zip(*rows, strict=True)
-    return SceneShard(np.stack(frames), np.stack(position), np.array(colours_of, np.int64), np.stack(key_rad))
+    return np.stack(frames), {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+
+
+_START_RAD = np.array([0.0, -0.3, 0.6, 1.2, 0.0])
+
+
+def reached(found: tuple[FloatArray, float]) -> FloatArray:
+    """A pose (5,), or NaN where inverse kinematics came no nearer than 3 mm."""
+    pose, error_m = found
+    return pose if error_m < 0.003 else np.full(5, np.nan)
 
 
 def scene_seed(rng: np.random.Generator) -> int:
@@ -101,24 +118,32 @@ def scene_seed(rng: np.random.Generator) -> int:
     return seed if seed >= FIRST_SEED else seed + FIRST_SEED
 
 
-def _random_pose(
-    world: World, expert: Expert, rng: np.random.Generator, keys: list[FloatArray]
-) -> FloatArray:
-    """Near ready, on the way to a cube, or close above one; the gripper anywhere."""
-    kind, key = rng.random(), keys[rng.integers(len(keys))]
-    gripper = rng.uniform(0.1, 0.8) if rng.random() < 0.3 else OPEN_RAD + rng.normal() * 0.05
-    if kind < 0.3:
+def _random_pose(world: World, expert: Expert, rng: np.random.Generator) -> FloatArray:
+    """Near ready, above a random place of the table, or close above a cube or a plate; the gripper anywhere."""
+    kind, scene = rng.random(), world.scene
+    gripper = rng.uniform(0.05, 0.8) if rng.random() < 0.4 else rng.choice([OPEN_RAD, CLOSED_RAD])
+    if kind < 0.25:
         body = READY_RAD[:5] + rng.normal(size=5) * (0.15, 0.12, 0.12, 0.10, 0.10)
     else:
-        x, y, z = (rng.uniform(0.14, 0.31), rng.uniform(-0.18, 0.18), rng.uniform(0.03, 0.13))
+        x, y, z = rng.uniform(0.14, 0.31), rng.uniform(-0.18, 0.18), rng.uniform(0.02, 0.13)
+        if kind > 0.55:  # near something, on one side of it or above
+            spots = np.concatenate([scene.cubes_xy_yaw[:, :2], scene.plates_xy])
+            x, y = spots[rng.integers(len(spots))] + rng.normal(size=2) * rng.choice([0.005, 0.03])
         body, _ = expert.inverse(
-            np.array([x, y, z]), float(np.arctan2(y, x) + rng.uniform(-0.7, 0.7)), key, 25
+            np.array([x, y, z]), float(np.arctan2(y, x) + rng.uniform(-0.7, 0.7)), _START_RAD, 25
         )
-        mix = 1.0 if kind < 0.5 else rng.random()
-        toward = key + np.array([0, -0.25, -0.05, 0.25, 0]) * rng.random()  # about straight above it
-        body = mix * body + (1 - mix) * toward
-    limit = np.append(body, gripper)
+    limit = np.append(body, gripper + rng.normal() * 0.03)
     return np.clip(limit, world.joint_low_rad + 0.01, world.joint_high_rad - 0.01)
+
+
+def _put_into_hand(world: World, rng: np.random.Generator, pose: FloatArray) -> FloatArray:
+    """One of the cubes between the jaws, about as a grasp would hold it; returns the pose with jaws to match."""
+    colour = str(rng.choice(world.scene.colours))
+    pose = pose.copy()
+    pose[5] = GRASPED_RAD + GRASPED_RAD_M * (world.cube_size_m(colour) - 0.025) + rng.normal() * 0.02
+    world.place_arm(pose)
+    world.hold(colour, rng.normal(size=3) * (0.002, 0.004, 0.003))
+    return pose
 
 
 # --- episodes -------------------------------------------------------------------------------
@@ -128,18 +153,22 @@ class Episode(NamedTuple):
     """One demonstration, n recordings RECORD_S apart.
 
     frames (n, 2, 96, 96, 3) uint8; position_rad, sent_rad (n, J); target_rad (n, K, J) the expert's
-    rows from each recording on; key_rad (5,); colour an index of COLOUR_NAMES; labelled (n,) is False
-    while the arm was being shoved; undisturbed (n,) says that the next RECORD_S went by the expert's plan.
+    rows from each recording on; key_rad, place_rad (n, 5) the joints that would grasp the named cube, let go
+    over the named plate (NaN: none); progress (n, 2) how far it is, 0..1, and 1 once it is done; labelled
+    (n,) is False while the arm was being shoved; undisturbed (n,) says that the next RECORD_S went by the
+    expert's plan; command is the id.
     """
 
-    frames: NDArray[Any]
+    frames: ImageArray
     position_rad: NDArray[Any]
     sent_rad: NDArray[Any]
     target_rad: NDArray[Any]
     key_rad: NDArray[Any]
-    colour: int
+    place_rad: NDArray[Any]
+    progress: NDArray[Any]
     labelled: NDArray[Any]
     undisturbed: NDArray[Any]
+    command: str
 
 
 class _Shove(NamedTuple):
@@ -148,102 +177,136 @@ class _Shove(NamedTuple):
     offset_rad: FloatArray
 
 
-Driver = Callable[[World, str], "FloatArray | None"]
+Driver = Callable[[World, Command], "FloatArray | None"]
 
 
 def make_episode(world: World, expert: Expert, seed: int, takeover: Driver | None = None) -> Episode | None:
-    """One try; None if the cube was not lifted or could not be reached.
+    """One try; None if the judge was not content or something could not be reached.
 
     With `takeover`, a policy drives first (called every control tick; it returns the targets (J,),
     or None once the expert is to take over), and only the expert's part is kept.
     """
     rng = np.random.default_rng(seed)
-    world.reset(seed, _start_pose(rng))
+    wish = random_command(rng)
+    tasks.lay(world, wish.id, seed)
+    if wish.verb != "home" and takeover is None:
+        world.place_arm(_start_pose(world, expert, rng))
     prepare(world)
-    colour = world.scene.colours[int(rng.integers(3))]
     world.step(6)
-    if takeover is not None and not _drive(world, colour, takeover):
+    judge = Judge(world, wish.id)
+    if takeover is not None and not _drive(world, wish, judge, takeover):
         return None
-    return _demonstrate(world, expert, rng, colour)
+    return _demonstrate(world, expert, rng, wish, judge)
 
 
-def _start_pose(rng: np.random.Generator) -> FloatArray:
-    """About the ready pose, the park pose, or somewhere between them and beyond."""
+def random_command(rng: np.random.Generator) -> Command:
+    """A command that may be trained, its verb by SHARE."""
+    verb = str(rng.choice(list(SHARE), p=list(SHARE.values())))
+    choice = [c for c in tasks.training_commands() if c.verb == verb]
+    return choice[int(rng.integers(len(choice)))]
+
+
+def _start_pose(world: World, expert: Expert, rng: np.random.Generator) -> FloatArray:
+    """About the ready pose, the park pose, between them, or where another task has ended."""
     kind = rng.random()
-    if kind < 0.4:
+    if kind < 0.45:
         return READY_RAD + rng.normal(size=6) * (0.10, 0.08, 0.08, 0.08, 0.08, 0.04)
-    if kind < 0.75:
+    if kind < 0.65:
         return PARK_RAD + rng.normal(size=6) * (0.02, 0.01, 0.02, 0.02, 0.02, 0.02)
+    if kind < 0.80:
+        pose = _random_pose(world, expert, rng)
+        return pose if pose[1] < 0.0 else READY_RAD
     mix = rng.uniform(0, 1.2)
     return (1 - mix) * PARK_RAD + mix * READY_RAD + rng.normal(size=6) * (0.35, 0.08, 0.10, 0.12, 0.25, 0.05)
 
 
-def _drive(world: World, colour: str, policy: Driver) -> bool:
+def _drive(world: World, wish: Command, judge: Judge, policy: Driver) -> bool:
     """Let the policy drive until it gives up the wheel; False where nothing is left to show."""
-    while (target := policy(world, colour)) is not None:
+    while (target := policy(world, wish)) is not None:
         world.goal_rad[:] = target
         world.step(6)
-        if world.lifted() is not None:
+        verdict = judge.look()
+        if verdict.over or verdict.wrong_object:
             return False
     return True
 
 
-def _demonstrate(world: World, expert: Expert, rng: np.random.Generator, colour: str) -> Episode | None:
-    plan = expert.plan(colour, world.goal_rad, pace=float(rng.uniform(0.9, 1.15)))
+class _Log:
+    """The recordings of one demonstration."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+
+    def add(self, world: World, expert: Expert, wish: Command, plan: Plan, t_s: float, done: bool) -> None:
+        before = self.rows[-1] if self.rows else {"key_rad": _START_RAD, "place_rad": _START_RAD}
+        none = np.full(5, np.nan)
+        start = np.nan_to_num(before["key_rad"], nan=0.3)
+        left_s = plan.knot_s[-1] - END_S - t_s
+        self.rows.append(
+            {
+                "frames": look(world),
+                "position_rad": world.position_rad,
+                "sent_rad": world.goal_rad.copy(),
+                "target_rad": plan.at(t_s + CHUNK_DT_S * np.arange(CHUNK_ROWS, dtype=np.float64)),
+                "key_rad": reached(expert.key_pose(wish.colour, start)) if wish.colour else none,
+                "place_rad": self._place(expert, wish) if wish.verb == "put" else none,
+                "progress": np.array([1 - np.clip(left_s / FAR_S, 0, 1), done]),
+                "labelled": True,
+                "undisturbed": True,
+            }
+        )
+
+    def _place(self, expert: Expert, wish: Command) -> FloatArray:
+        if self.rows:  # plates do not move
+            return self.rows[0]["place_rad"]  # type: ignore[no-any-return]
+        return reached(expert.place_pose(wish.place, _START_RAD))
+
+
+def _demonstrate(
+    world: World, expert: Expert, rng: np.random.Generator, wish: Command, judge: Judge
+) -> Episode | None:
+    plan = expert.plan(wish, world.goal_rad, pace=float(rng.uniform(0.9, 1.15)))
     if plan is None:
         return None
     shoves = _plan_shoves(rng, plan)
     noise_rad, noise_size = np.zeros(6), rng.choice([0.0, 0.004, 0.010], p=[0.3, 0.4, 0.3])
     start_s, plan_start_s = world.time_s, world.time_s
-    frames, position, sent, targets, labelled = [], [], [], [], []
-    calm: list[bool] = []
-    next_record, tick, shoved = 0, 0, False
+    log, verdict = _Log(), judge.look()
+    tick, shoved = 0, False
     while True:
         now_s = start_s + tick * CONTROL_S
         t_s = now_s - plan_start_s
-        if t_s > plan.knot_s[-1] + 0.1 or tick > 500:
+        if t_s > plan.knot_s[-1] or tick > 700:
             break
         shove = next((s for s in shoves if s.start_s <= now_s - start_s < s.start_s + s.length_s), None)
         if shoved and shove is None:  # the shove is over: think again, from here
-            if (plan := expert.plan(colour, world.goal_rad, pace=float(rng.uniform(0.9, 1.15)))) is None:
+            if (plan := expert.plan(wish, world.goal_rad, pace=float(rng.uniform(0.9, 1.15)))) is None:
                 return None
             plan_start_s, t_s = now_s, 0.0
         shoved = shove is not None
-        if calm and shoved:
-            calm[-1] = False
-        if now_s - start_s >= next_record * RECORD_S - 1e-6:
-            frames.append(look(world))
-            position.append(world.position_rad)
-            sent.append(world.goal_rad.copy())
-            targets.append(plan.at(t_s + CHUNK_DT_S * np.arange(CHUNK_ROWS, dtype=np.float64)))
-            labelled.append(not shoved)
-            calm.append(not shoved)
-            next_record += 1
+        if log.rows and shoved:
+            log.rows[-1]["undisturbed"] = False
+        if now_s - start_s >= len(log.rows) * RECORD_S - 1e-6:
+            log.add(world, expert, wish, plan, t_s, verdict.success)
+            log.rows[-1]["labelled"] = log.rows[-1]["undisturbed"] = not shoved
         noise_rad = 0.9 * noise_rad + 0.44 * noise_size * rng.normal(size=6)
         noise_rad[5] = 0.0
-        wish = plan.at(t_s) + noise_rad
+        wished = plan.at(t_s) + noise_rad
         if shove is not None:
-            u = (now_s - start_s - shove.start_s) / shove.length_s
-            wish = wish + shove.offset_rad * u
-        world.goal_rad[:] = np.clip(wish, world.joint_low_rad, world.joint_high_rad)
+            wished = wished + shove.offset_rad * ((now_s - start_s - shove.start_s) / shove.length_s)
+        world.goal_rad[:] = np.clip(wished, world.joint_low_rad, world.joint_high_rad)
         world.step(6)
+        verdict = judge.look()
         tick += 1
-    if world.lifted() != colour:
+    if not verdict.success or verdict.wrong_object:
         return None
-    return Episode(
-        np.stack(frames),
-        np.stack(position).astype(np.float32),
-        np.stack(sent).astype(np.float32),
-        np.stack(targets).astype(np.float32),
-        plan.key_rad.astype(np.float32),
-        COLOUR_NAMES.index(colour),
-        np.array(labelled),
-        np.array(calm),
-    )
+    joined = {name: np.stack([row[name] for row in log.rows]) for name in log.rows[0]}
+    small = {n: a.astype(np.float32) if a.dtype == np.float64 else a for n, a in joined.items()}
+    return Episode(**small, command=wish.id)
 
 
 def _plan_shoves(rng: np.random.Generator, plan: Plan) -> list[_Shove]:
-    """None for a third of the episodes, else one or two pushes off the way before the grasp."""
+    """None for a third of the episodes, else one or two pushes off the way."""
     shoves = []
     for _ in range(int(rng.choice([0, 1, 2], p=[0.35, 0.4, 0.25]))):
         length_s = float(rng.uniform(0.2, 0.5))
@@ -251,30 +314,23 @@ def _plan_shoves(rng: np.random.Generator, plan: Plan) -> list[_Shove]:
         offset = rng.normal(size=6) * size
         if rng.random() < 0.15:
             offset[5] = -0.35  # closed its hand too early
-        shoves.append(_Shove(float(rng.uniform(0.1, 2.2)), length_s, offset))
+        shoves.append(_Shove(float(rng.uniform(0.1, 0.75 * plan.knot_s[-1])), length_s, offset))
     return sorted(shoves, key=lambda s: s.start_s)
 
 
 # --- shards ---------------------------------------------------------------------------------
 
 
-def _save(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
-    beside = path.with_suffix(f".{os.getpid()}.part")
-    with beside.open("wb") as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]
-    beside.rename(path)
-
-
 def _scene_job(job: tuple[int, int, str]) -> int:
     seed, count, out = job
-    _save(Path(out) / f"scenes-{seed}.npz", make_scenes(seed, count)._asdict())
+    frames, arrays = make_scenes(seed, count)
+    shards.save(Path(out), "scenes", seed, frames, arrays)
     return count
 
 
 def _episode_job(job: tuple[int, int, str]) -> int:
-    """Episodes joined end to end; `length` (e,) says where one ends."""
-    seed, count, out = job
-    world = World()
+    first, count, out = job
+    world, seed = World(), first
     expert = Expert(world)
     kept: list[Episode] = []
     while len(kept) < count:
@@ -282,20 +338,17 @@ def _episode_job(job: tuple[int, int, str]) -> int:
             kept.append(episode)
         seed += 1
     world.close()
-    save_episodes(Path(out) / f"episodes-{job[0]}.npz", kept)
+    save_episodes(Path(out), first, kept)
     return count
 
 
-def save_episodes(path: Path, episodes: list[Episode]) -> None:
-    """Write one shard of episodes."""
-    joined = {
-        name: np.concatenate([getattr(e, name) for e in episodes])
-        for name in ("frames", "position_rad", "sent_rad", "target_rad", "labelled", "undisturbed")
-    }
-    joined["key_rad"] = np.stack([e.key_rad for e in episodes])
-    joined["colour"] = np.array([e.colour for e in episodes])
+def save_episodes(folder: Path, seed: int, episodes: list[Episode]) -> None:
+    """Write one shard of episodes, joined end to end; `length` (e,) says where one ends."""
+    names = [name for name in Episode._fields if name not in ("frames", "command")]
+    joined = {name: np.concatenate([getattr(e, name) for e in episodes]) for name in names}
+    joined["command"] = np.array([e.command for e in episodes])
     joined["length"] = np.array([len(e.frames) for e in episodes])
-    _save(path, joined)
+    shards.save(folder, "episodes", seed, np.concatenate([e.frames for e in episodes]), joined)
 
 
 def generate(kind: str, count: int, out: Path, workers: int, per_shard: int) -> None:
@@ -304,14 +357,14 @@ def generate(kind: str, count: int, out: Path, workers: int, per_shard: int) -> 
 
     out.mkdir(parents=True, exist_ok=True)
     base = FIRST_SEED * (1 if kind == "episodes" else 5)
-    shards = -(-count // per_shard)
-    jobs = [(base + index * 2 * per_shard, per_shard, str(out)) for index in range(shards)]
-    todo = [job for job in jobs if not (out / f"{kind}-{job[0]}.npz").exists()]
+    number = -(-count // per_shard)
+    jobs = [(base + index * 2 * per_shard, per_shard, str(out)) for index in range(number)]
+    todo = [job for job in jobs if not shards.exists(out, kind, job[0])]
     work = _scene_job if kind == "scenes" else _episode_job
     with (
         multiprocessing.get_context("spawn").Pool(workers) as pool,
         tqdm(
-            total=shards * per_shard, initial=(shards - len(todo)) * per_shard, unit=kind[:-1], desc=kind
+            total=number * per_shard, initial=(number - len(todo)) * per_shard, unit=kind[:-1], desc=kind
         ) as bar,
     ):
         for made in pool.imap_unordered(work, todo):
