@@ -38,8 +38,8 @@ class Plan(NamedTuple):
     through: NDArray[np.bool_]
 
     def at(self, t_s: float | FloatArray) -> FloatArray:
-        """Targets at t_s after the start, (..., J): minimum jerk between stops, held after the last; a chain of
-        knots that are passed is one such stretch, even in joint space from knot to knot."""
+        """Targets at t_s after the start, (..., J): minimum jerk between stops, held after the last. Knots
+        that are passed lie on one such stretch, joined by straight lines in joint space."""
         t = np.clip(np.asarray(t_s, float), 0, self.knot_s[-1])
         stops = np.flatnonzero(~self.through)
         first = np.clip(np.searchsorted(self.knot_s[stops], t, side="right") - 1, 0, len(stops) - 2)
@@ -68,7 +68,8 @@ class Route:
     @property
     def now_rad(self) -> FloatArray:
         """Where it ends so far."""
-        return self._knots[-1]
+        last: FloatArray = self._knots[-1]
+        return last
 
     def go(self, pose: FloatArray, gripper_rad: float, least_s: float, smooth: bool = True) -> None:
         """On to a pose (5,), as slowly as least_s or as the longest joint path asks. smooth: stops there."""
@@ -181,7 +182,7 @@ class Expert:
     def _pose(
         self, x: float, y: float, z: float, start_rad: FloatArray | None = None, yaw_rad: float | None = None
     ) -> FloatArray:
-        """Joints (5,) for a grasp point; _OutOfReach where there are none. Higher up, less precision is asked."""
+        """Joints (5,) for a grasp point; _OutOfReach where there are none; high up, about is enough."""
         start = np.array([np.arctan2(y, x), -0.3, 0.6, 1.2, 0.0]) if start_rad is None else start_rad
         pose, error_m = self._reach(x, y, z, start, yaw_rad)
         if error_m > (0.003 if z < ABOVE_Z_M + 1e-6 else 0.02):

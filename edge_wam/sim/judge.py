@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from edge_wam.sim.scene import PLATE_RADIUS_M
 from edge_wam.sim.tasks import TIME_LIMIT_S, command, side_sign
-from edge_wam.sim.world import LIFT_M, PLATE_RADIUS_M, READY_RAD, World
+from edge_wam.sim.world import LIFT_M, READY_RAD, World
 
 PUSHED_M = 0.04  # to the side that was named
 DISTURBED_M = 0.03  # a cube that was not named and is this far from where it lay

@@ -110,7 +110,7 @@ def decimated_meshes() -> Path:
 
 
 def build_spec() -> Any:
-    """The whole scene as an MjSpec: arm, table, four cubes, four plates, two cameras (and their square crops)."""
+    """The whole scene as an MjSpec: arm, table, four cubes, four plates, two cameras and their crops."""
     import mujoco
 
     spec = mujoco.MjSpec.from_file(str(assets_folder() / "so101_new_calib.xml"))
@@ -213,7 +213,8 @@ def _add_table(spec: Any, mujoco: Any) -> None:
             contype=2,
             conaffinity=3,
         )
-        plate = world.add_body(name=f"plate_{colour}", pos=(2.0 + index, 1.0, PLATE_HALF_HEIGHT_M), mocap=True)
+        away_m = (2.0 + index, 1.0, PLATE_HALF_HEIGHT_M)
+        plate = world.add_body(name=f"plate_{colour}", pos=away_m, mocap=True)
         plate.add_geom(
             name=f"plate_{colour}",
             type=mujoco.mjtGeom.mjGEOM_CYLINDER,

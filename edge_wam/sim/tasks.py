@@ -140,7 +140,9 @@ def training_phrases(command: Command) -> tuple[str, ...]:
 
 def held_out_phrases(command: Command) -> tuple[str, ...]:
     """What training never hears."""
-    return tuple(phrase.format(c=command.colour, p=command.place) for phrase in _HELD_OUT_PHRASES[command.verb])
+    return tuple(
+        phrase.format(c=command.colour, p=command.place) for phrase in _HELD_OUT_PHRASES[command.verb]
+    )
 
 
 def vocabulary() -> tuple[str, ...]:
@@ -192,7 +194,11 @@ def _scatter(wish: Command | None, rng: np.random.Generator, seed: int) -> Scene
                 break
         else:
             return None
-    if wish is not None and wish.verb == "push" and not _lane_is_free(cubes.index(wish.colour), xy, wish.place):
+    if (
+        wish is not None
+        and wish.verb == "push"
+        and not _lane_is_free(cubes.index(wish.colour), xy, wish.place)
+    ):
         return None
     yaw = rng.uniform(-1, 1, count) * np.pi / 4
     poses = np.concatenate([xy[:count], yaw[:, None]], axis=1)

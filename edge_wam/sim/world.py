@@ -23,9 +23,10 @@ from edge_wam.sim.scene import (
     GRIPPER_CLOSED_MODEL_RAD,
     PHYSICS_DT_S,
     PLATE_HALF_HEIGHT_M,
-    PLATE_RADIUS_M as PLATE_RADIUS_M,
     STALL_TORQUE_NM,
     build_spec,
+)
+from edge_wam.sim.scene import (
 )
 from edge_wam.types import JOINTS, FloatArray, ImageArray
 
@@ -102,8 +103,8 @@ class World:
         self.place_arm(PARK_RAD if joints_rad is None else joints_rad)
 
     def set_table(self, scene: Scene) -> Scene:
-        """Put cubes and plates where the scene says, at rest; what it does not name goes out of sight. The arm
-        stays as it is."""
+        """Put cubes and plates where the scene says, at rest; what it does not name goes out of sight.
+        The arm stays as it is."""
         for index, colour in enumerate(COLOURS):
             here, size_m = (3.0 + index, 0.0, 0.0), CUBE_SIZE_M
             if colour in scene.colours:
@@ -116,7 +117,9 @@ class World:
             self.data.qpos[start : start + 7] = (x, y, size_m / 2, *turn)
             dof = self._cube_dof[colour]
             self.data.qvel[dof : dof + 6] = 0
-            spot = scene.plates_xy[scene.plates.index(colour)] if colour in scene.plates else (3.0 + index, 1.0)
+            spot = (
+                scene.plates_xy[scene.plates.index(colour)] if colour in scene.plates else (3.0 + index, 1.0)
+            )
             self.data.mocap_pos[self._plate_mocap[colour]] = (*spot, PLATE_HALF_HEIGHT_M)
         self.scene = scene
         self._mujoco.mj_forward(self.model, self.data)
@@ -139,7 +142,7 @@ class World:
         self._cube_size_m[colour] = size_m
 
     def hold(self, colour: str, off_m: FloatArray) -> None:
-        """Put a cube between the jaws, off_m (3,) from the grasp point in the gripper's frame, without physics."""
+        """Put a cube between the jaws, off_m (3,) from the grasp point in the gripper's frame."""
         frame = self.data.site_xmat[self._grasp_site].reshape(3, 3)
         start = self._cube_qpos[colour]
         self.data.qpos[start : start + 3] = self.data.site_xpos[self._grasp_site] + frame @ off_m

@@ -119,7 +119,7 @@ def scene_seed(rng: np.random.Generator) -> int:
 
 
 def _random_pose(world: World, expert: Expert, rng: np.random.Generator) -> FloatArray:
-    """Near ready, above a random place of the table, or close above a cube or a plate; the gripper anywhere."""
+    """Near ready, above a random place of the table, or close above a cube or plate; the gripper anywhere."""
     kind, scene = rng.random(), world.scene
     gripper = rng.uniform(0.05, 0.8) if rng.random() < 0.4 else rng.choice([OPEN_RAD, CLOSED_RAD])
     if kind < 0.25:
@@ -137,7 +137,7 @@ def _random_pose(world: World, expert: Expert, rng: np.random.Generator) -> Floa
 
 
 def _put_into_hand(world: World, rng: np.random.Generator, pose: FloatArray) -> FloatArray:
-    """One of the cubes between the jaws, about as a grasp would hold it; returns the pose with jaws to match."""
+    """One of the cubes between the jaws, about as a grasp holds it; returns the pose with jaws to match."""
     colour = str(rng.choice(world.scene.colours))
     pose = pose.copy()
     pose[5] = GRASPED_RAD + GRASPED_RAD_M * (world.cube_size_m(colour) - 0.025) + rng.normal() * 0.02
@@ -302,7 +302,7 @@ def _demonstrate(
         return None
     joined = {name: np.stack([row[name] for row in log.rows]) for name in log.rows[0]}
     small = {n: a.astype(np.float32) if a.dtype == np.float64 else a for n, a in joined.items()}
-    return Episode(**small, command=wish.id)
+    return Episode(**small, command=wish.id)  # type: ignore[arg-type]
 
 
 def _plan_shoves(rng: np.random.Generator, plan: Plan) -> list[_Shove]:

@@ -19,10 +19,11 @@ import numpy as np
 from edge_wam import manifest as manifests
 from edge_wam.act.plan import Plan
 from edge_wam.sim.expert import Expert
-from edge_wam.sim.tasks import pick_command
+from edge_wam.sim.tasks import Command, training_phrases
 from edge_wam.sim.world import World
 from edge_wam.think.engine import Engine
 from edge_wam.think.policy import WamPolicy, committed_rows
+from edge_wam.train import shards
 from edge_wam.train.data import CAMERAS, Episode, make_episode, save_episodes
 from edge_wam.types import ActionChunk, FloatArray, Frame, Observation
 
@@ -40,7 +41,7 @@ class PolicyDriver:
         self._plan = Plan(np.full(6, -4.0), np.full(6, 4.0))
         self._start_s: float | None = None
 
-    def __call__(self, world: World, colour: str) -> FloatArray | None:
+    def __call__(self, world: World, wish: Command) -> FloatArray | None:
         """Targets (J,) of this tick; None once the expert is to take over."""
         now_s = world.time_s
         if self._start_s is None:
@@ -49,25 +50,22 @@ class PolicyDriver:
         if now_s - self._start_s > self._limit_s:
             return None
         if self._chunk is None or now_s - self._chunk.t0_s >= self._manifest.replan_s - 1e-6:
-            self._chunk = self._coming = self._think(world, colour, now_s)
+            self._chunk = self._coming = self._think(world, wish, now_s)
         if self._coming is not None and now_s >= self._coming.t0_s + DELAY_S:
             self._plan.accept(self._coming, now_s)
             self._coming = None
-        wish = self._plan.at(now_s).target_rad
-        return (
-            world.goal_rad.copy()
-            if wish is None
-            else np.clip(wish, world.joint_low_rad, world.joint_high_rad)
-        )
+        target_rad = self._plan.at(now_s).target_rad
+        if target_rad is None:
+            return world.goal_rad.copy()
+        return np.clip(target_rad, world.joint_low_rad, world.joint_high_rad)
 
-    def _think(self, world: World, colour: str, now_s: float) -> ActionChunk:
+    def _think(self, world: World, wish: Command, now_s: float) -> ActionChunk:
         frames = tuple(Frame(name, world.render(name), now_s, 0) for name in CAMERAS)
         committed = committed_rows(
             self._chunk, 1, now_s, self._manifest.dt_s, DELAY_S, self._manifest.committed_rows_max
         )
-        seen = Observation(
-            frames, world.position_rad, world.goal_rad.copy(), pick_command(colour).tokens, now_s
-        )
+        phrase = training_phrases(wish)[0]
+        seen = Observation(frames, world.position_rad, world.goal_rad.copy(), phrase, now_s)
         return ActionChunk(
             now_s, self._manifest.dt_s, self._policy.infer(seen, committed), 1, now_s + DELAY_S, 0.0
         )
@@ -88,7 +86,7 @@ def _job(job: tuple[int, int, str, str]) -> int:
             kept.append(episode)
         at += 1
     world.close()
-    save_episodes(Path(out) / f"episodes-{seed}.npz", kept)
+    save_episodes(Path(out), seed, kept)
     return count
 
 
@@ -113,7 +111,7 @@ def main() -> None:
         (base + i * 4 * per, per, str(arguments.out), str(arguments.model))
         for i in range(-(-arguments.count // per))
     ]
-    todo = [job for job in jobs if not (arguments.out / f"episodes-{job[0]}.npz").exists()]
+    todo = [job for job in jobs if not shards.exists(arguments.out, "episodes", job[0])]
     with (
         multiprocessing.get_context("spawn").Pool(arguments.workers) as pool,
         tqdm(
