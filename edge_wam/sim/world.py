@@ -26,8 +26,6 @@ from edge_wam.sim.scene import (
     STALL_TORQUE_NM,
     build_spec,
 )
-from edge_wam.sim.scene import (
-)
 from edge_wam.types import JOINTS, FloatArray, ImageArray
 
 LIFT_M = 0.05  # a cube this far above where it lay counts as lifted
