@@ -42,11 +42,31 @@ def parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--language", default="", help="language spoken: en, zh")
 
-    evaluate = verbs.add_parser("evaluate", parents=[common], help="episodes faster than real time, judged")
+    evaluate = verbs.add_parser(
+        "evaluate", parents=[common], help="policies compared on the same episodes, faster than real time"
+    )
+    evaluate.add_argument(
+        "--policy",
+        action="append",
+        default=[],
+        metavar="LABEL=FOLDER[@STEPS]",
+        help="a policy to compare, as often as there are any (default: --model alone)",
+    )
     evaluate.add_argument("--episodes", type=int, default=50)
-    evaluate.add_argument("--seed", type=int, default=0)
-    evaluate.add_argument("--steps", type=int, default=0, help="denoising steps; 0: the manifest's")
+    evaluate.add_argument("--seed", type=int, default=0, help="0 to 99: which tables, commands and phrases")
+    evaluate.add_argument("--task", default="", help="only this one: pick, push, put, point, home")
+    evaluate.add_argument("--group", default="", help="only this one: seen, held_out_pair, held_out_phrasing")
+    evaluate.add_argument(
+        "--steps", type=int, default=0, help="denoising steps of --model; 0: its manifest's"
+    )
+    evaluate.add_argument(
+        "--delay-ms", type=float, help="from exposure until a chunk is there (default: as measured)"
+    )
+    evaluate.add_argument("--quick", action="store_true", help="success alone: no imagining, no action error")
     evaluate.add_argument("--workers", type=int, default=0, help="processes; 0: one a core")
+    evaluate.add_argument("--out", type=Path, help="keep every result here, and go on from what is kept")
+    evaluate.add_argument("--plot", type=Path, help="draw success by task and group (PNG)")
+    evaluate.add_argument("--strip", type=Path, help="draw present, imagined and real frames (PNG)")
     evaluate.add_argument("--json", action="store_true", help="nothing but the JSON line")
 
     bench = verbs.add_parser(
@@ -118,13 +138,21 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from edge_wam.robot import check, simulated
 
     config = _config(arguments)
-    check(config, manifest.load(config.model.folder))
     if arguments.episodes < 1:
         raise EdgeWamError(f"--episodes: expected at least 1, found {arguments.episodes}")
-    code: int = simulated("evaluate").main(
-        config.robot.calibration, config.model.folder, arguments.episodes, arguments.seed, arguments.steps,
-        arguments.workers, arguments.json,
+    if not 0 <= (arguments.delay_ms or 0.0) <= 1000:
+        raise EdgeWamError(f"--delay-ms: expected 0 to 1000, found {arguments.delay_ms}")
+    evaluation = simulated("evaluate")
+    entrants = simulated("entrants").entrants_of(arguments.policy, config.model.folder, arguments.steps)
+    for entrant in entrants:
+        check(config, manifest.load(Path(entrant.folder)))
+    delay_s = evaluation.DELAY_S if arguments.delay_ms is None else arguments.delay_ms / 1e3
+    wanted = evaluation.Wanted(
+        config.robot.calibration, entrants, arguments.episodes, arguments.seed, arguments.workers,
+        arguments.task, arguments.group, delay_s, arguments.quick, arguments.json,
+        arguments.out, arguments.plot, arguments.strip,
     )  # fmt: skip
+    code: int = evaluation.main(wanted)
     return code
 
 
