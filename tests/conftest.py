@@ -36,6 +36,7 @@ def world(shared_world: World) -> World:
     shared_world.speed_limit_rad_s[:] = np.inf
     shared_world.accel_limit_rad_s2[:] = np.inf
     shared_world.reset(0)
+    shared_world.set_table(tasks.table_for(tasks.command("pick_red"), np.random.default_rng(0), 0))
     return shared_world
 
 
@@ -53,7 +54,7 @@ def manifest() -> Manifest:
         replan_s=0.2,
         cameras=(CameraView("front", *camera), CameraView("wrist", *camera)),
         vocabulary=tasks.vocabulary(),
-        words=8,
+        words=tasks.WORDS,
         commands=tuple(Command(c.id, c.tokens, c.phrases) for c in tasks.commands()),
         normalisation=Normalisation(READY_RAD, np.linspace(0.2, 0.6, 6), std_rad),
         steps=10,
