@@ -59,18 +59,21 @@ def chosen(seed: int, episodes: int, task: str = "", group: str = "") -> list[Tr
             )
     if not (task or group):
         return trials(seed, episodes)
-    trials(seed, episodes)  # refuses what is out of range
-    every = [
-        trial
-        for trial in trials(seed, EPISODE_SEEDS)
-        if task in ("", command(trial.command_id).verb) and group in ("", trial.group)
-    ]
-    if len(every) < episodes:
-        raise EdgeWamError(
-            f"evaluation {seed} has {len(every)} episodes of task '{task}' and group '{group}', "
-            f"not {episodes}; try: fewer episodes, or another group"
-        )
-    return every[:episodes]
+    drawn = episodes
+    while True:  # more of the same evaluation, until there are enough of the kind that is wanted
+        every = [
+            trial
+            for trial in trials(seed, drawn)
+            if task in ("", command(trial.command_id).verb) and group in ("", trial.group)
+        ]
+        if len(every) >= episodes:
+            return every[:episodes]
+        if drawn == EPISODE_SEEDS:
+            raise EdgeWamError(
+                f"evaluation {seed} has {len(every)} episodes of task '{task}' and group '{group}', "
+                f"not {episodes}; try: fewer episodes, or another group"
+            )
+        drawn = min(4 * drawn, EPISODE_SEEDS)
 
 
 def understood(every: Iterable[Trial], told: Sequence[Manifest]) -> list[Trial]:

@@ -14,10 +14,11 @@ import hashlib
 import json
 import multiprocessing
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -217,21 +218,26 @@ def tasks_left(
 
 
 def run(job: Job, left: Sequence[_Task], workers: int, progress: bool) -> Iterator[Result]:
-    """Carry out tasks on `workers` processes; results as they come."""
+    """Carry out tasks on `workers` processes; results as they come. EdgeWamError if a process dies."""
     from tqdm import tqdm
 
-    total = sum(len(task.policies) for task in left)
-    won = count = 0
-    bar = tqdm(total=total, unit="episode", disable=not progress, file=sys.stderr)
-    with (
-        multiprocessing.get_context("spawn").Pool(min(workers, max(1, len(left))), _begin, (job,)) as pool,
-        bar,
-    ):
-        for results in pool.imap_unordered(_try, left):
-            won, count = won + sum(one.success for one in results), count + len(results)
-            bar.set_postfix_str(f"succeeded {won}/{count}")
-            bar.update(len(results))
-            yield from results
+    bar = tqdm(total=sum(len(task.policies) for task in left), unit="episode", disable=not progress)
+    spawn, won = multiprocessing.get_context("spawn"), 0
+    with ProcessPoolExecutor(min(workers, len(left)), spawn, _begin, (job,)) as pool, bar:
+        try:
+            for future in as_completed([pool.submit(_try, task) for task in left]):
+                results = future.result()
+                bar.update(len(results))
+                won += sum(result.success for result in results)
+                bar.set_postfix_str(f"succeeded {won}/{bar.n}")
+                yield from results
+        except BrokenProcessPool as error:
+            raise EdgeWamError(
+                "a process of the evaluation died; was there too little memory? try: --workers 1, and --out "
+                "to go on from what is kept"
+            ) from error
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def evaluate(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -180,14 +181,14 @@ def table(policies: Mapping[str, Figures]) -> str:
     lines += [
         "",
         f"{'':<{width}}{'of first':>9}{'seconds':>9}{'wrong':>7}{'action mrad':>13}"
-        + "".join(f"{f'seen +{s:.2f} s':>14}" for s in ahead)
+        + "".join(f"{f'imagined +{s:.2f} s':>19}" for s in ahead)
         + f"{'infer ms':>10}{'p99':>8}",
     ]
     for label, one in policies.items():
         lines.append(
             f"{label:<{width}}{_of_first(one, first):>9}{_cell(one['seconds_p50'], '.2f'):>9}"
             f"{one['wrong_object']:>7}{_cell(one['action_mrad'], '.1f'):>13}"
-            + "".join(f"{_times(one, s):>14}" for s in ahead)
+            + "".join(f"{_times(one, s):>19}" for s in ahead)
             + f"{_cell(one['infer_ms_p50'], '.1f'):>10}{_cell(one['infer_ms_p99'], '.1f'):>8}"
         )
     return "\n".join(lines + _missed(policies))
@@ -271,24 +272,24 @@ class Moment(NamedTuple):
 
 def strip(moments: Sequence[Moment], ahead_s: float, path: Path, zoom: int = 3) -> None:
     """A row a moment; for each camera present | imagined | real. Nothing is written without a moment."""
-    from PIL import Image, ImageDraw
+    from PIL import Image, ImageDraw, ImageFont
 
     if not moments:
         return
     cameras, side = moments[0].present.shape[0], moments[0].present.shape[1] * zoom
-    left_px, top_px, gap_px = 230, 22, 3
+    left_px, top_px, gap_px, font = 190, 24, 3, ImageFont.load_default(13)
     columns = [name for _ in range(cameras) for name in ("present", f"imagined +{ahead_s:.2f} s", "real")]
     size = (left_px + len(columns) * (side + gap_px), top_px + len(moments) * (side + gap_px))
     sheet = Image.new("RGB", size, "white")
     pen = ImageDraw.Draw(sheet)
     for column, name in enumerate(columns):
-        pen.text((left_px + column * (side + gap_px) + 4, 5), name, fill="black")
+        pen.text((left_px + column * (side + gap_px) + 2, 4), name, "black", font)
     for row, moment in enumerate(moments):
         y = top_px + row * (side + gap_px)
-        pen.text((6, y + side // 2 - 16), f"{moment.label}\n{moment.command}", fill="black")
-        tiles = [
-            frames[c] for c in range(cameras) for frames in (moment.present, moment.imagined, moment.real)
-        ]
+        words = "\n".join([moment.label, *textwrap.wrap(moment.command, 24)])
+        pen.text((6, y + side // 3), words, "black", font)
+        frames = (moment.present, moment.imagined, moment.real)
+        tiles = [frame[camera] for camera in range(cameras) for frame in frames]
         for column, tile in enumerate(tiles):
             large = Image.fromarray(tile).resize((side, side), Image.Resampling.NEAREST)
             sheet.paste(large, (left_px + column * (side + gap_px), y))

@@ -6,6 +6,7 @@ evaluated; so what a model achieves there is the model's doing.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,31 +14,41 @@ import pytest
 
 from edge_wam.sim.expert import Expert
 from edge_wam.sim.fast import DELAY_S, FastRobot
-from edge_wam.sim.world import PARK_RAD
+from edge_wam.sim.tasks import Trial, command
+from edge_wam.sim.world import READY_RAD
 
 CALIBRATION = Path(__file__).parents[2] / "calibration" / "so101-sim"
+TRIAL = Trial(70_001, "pick_red", "please grab the red block", "held_out_phrasing")
 
 
 class ScriptedPolicy:
-    """The expert's plan for the named cube, made at the first frame; a Policy that needs no model."""
+    """The expert's plan for a command, made at the first frame; a Policy that needs no model. It imagines
+    that nothing changes."""
+
+    ahead_s = (8 / 30, 16 / 30)
 
     def __init__(self) -> None:
         self.robot, self.plan, self.begun_s = None, None, 0.0
         self.seen, self.committed = [], []
         self.asleep = False
+        self.wish = ""
 
     def infer(self, observation, committed_rad):
         if self.plan is None:
-            colour = next(
-                word for word in observation.command.split() if word in self.robot.world.scene.colours
-            )
-            self.plan = Expert(self.robot.world).plan(colour, observation.sent_rad)
+            self.plan = Expert(self.robot.world).plan(command(self.wish), observation.sent_rad)
             self.begun_s = observation.t_s
         self.seen.append(observation)
         self.committed.append(committed_rad)
         if self.asleep:
             return np.tile(observation.position_rad, (16, 1))
         return self.plan.at(observation.t_s - self.begun_s + np.arange(16) / 30)
+
+    def imagine(self):
+        small = [
+            frame.image[24:216, 116:308].reshape(48, 4, 48, 4, 3).mean((1, 3))
+            for frame in self.seen[-1].frames
+        ]
+        return np.stack([small, small], axis=1).astype(np.uint8)
 
 
 @pytest.fixture(scope="module")
@@ -49,17 +60,17 @@ def robot_and_policy(manifest):
     robot.close()
 
 
-def episode(robot_and_policy, seed, watch=None):
+def episode(robot_and_policy, trial, watch=None, imagine_every=0):
     robot, policy = robot_and_policy
-    policy.plan, policy.seen, policy.committed = None, [], []
-    return robot.episode(seed, watch=watch)
+    policy.plan, policy.seen, policy.committed, policy.wish = None, [], [], trial.command_id
+    return robot.episode(trial, watch, imagine_every)
 
 
 @pytest.fixture(scope="module")
 def lifted(robot_and_policy):
     """An episode, what the policy saw of it, and where the arm was at every frame."""
     joints = []
-    outcome = episode(robot_and_policy, 70_001, lambda world: joints.append(world.position_rad))
+    outcome = episode(robot_and_policy, TRIAL, lambda world: joints.append(world.position_rad))
     return outcome, list(robot_and_policy[1].seen), list(robot_and_policy[1].committed), np.array(joints)
 
 
@@ -69,7 +80,7 @@ def test_a_scripted_policy_lifts_the_named_cube_through_the_whole_loop(lifted):
     assert not outcome.verdict.wrong_object
     assert 2 < outcome.seconds < 8
     assert outcome.closest_m < 0.015
-    assert outcome.seed == 70_001
+    assert outcome.trial == TRIAL
 
 
 def test_the_policy_is_shown_frames_five_times_a_second_as_they_were_exposed(lifted):
@@ -101,18 +112,43 @@ def test_chunks_are_followed_a_delay_after_their_frame(lifted):
     assert delays_s.max() < DELAY_S + 0.021  # the next tick
 
 
-def test_the_arm_starts_parked_and_what_is_sent_keeps_within_its_limits(lifted):
+def test_the_policy_is_told_the_phrase_word_for_word(lifted):
+    assert {observation.command for observation in lifted[1]} == {"please grab the red block"}
+
+
+def test_the_arm_starts_ready_and_what_is_sent_keeps_within_its_limits(lifted):
     history = lifted[0].history
-    assert np.abs(history.measured_rad[0] - PARK_RAD).max() < 0.02
+    assert np.abs(history.measured_rad[0] - READY_RAD).max() < 0.15
     assert np.abs(np.diff(history.sent_rad, axis=0)).max() < 3.0 / 50 + 2e-3  # the guard's speed, and a count
     assert np.diff(history.t_s).max() < 0.021  # no tick is ever late here
 
 
-def test_an_episode_repeats_itself(robot_and_policy, lifted):
-    again = episode(robot_and_policy, 70_001)
-    assert again.command_id == lifted[0].command_id
+def test_an_episode_repeats_itself_and_imagining_changes_nothing(robot_and_policy, lifted):
+    again = episode(robot_and_policy, TRIAL, imagine_every=5)
     assert again.seconds == pytest.approx(lifted[0].seconds, abs=0.021)
     assert np.abs(again.history.sent_rad[:100] - lifted[0].history.sent_rad[:100]).max() < 2e-3
+    assert lifted[0].imagined == ()
+    assert [part.ahead_s for part in again.imagined] == pytest.approx([8 / 30, 16 / 30], abs=1e-4)
+    for part in again.imagined:
+        assert part.frames >= 2 * 2  # two thoughts at least, two cameras
+        assert part.moving > 0
+        assert part.imagined == pytest.approx(part.still, rel=0.03)  # but for the rounding to whole levels
+    assert again.glimpse is not None
+    assert again.glimpse.present.shape == again.glimpse.real.shape == (2, 48, 48, 3)
+
+
+@pytest.mark.parametrize("command_id", ["put_blue_on_red", "point_green", "home"])
+def test_every_verb_has_its_judge_and_its_clock(robot_and_policy, command_id):
+    outcome = episode(robot_and_policy, Trial(70_010, command_id, command(command_id).tokens, "seen"))
+    assert outcome.verdict.success
+    assert np.isnan(outcome.closest_m) == (command_id == "home")
+
+
+def test_another_policy_takes_its_seat_but_not_with_other_cameras(robot_and_policy, manifest):
+    robot, policy = robot_and_policy
+    robot.change(manifest, policy)
+    with pytest.raises(ValueError, match="cameras are"):
+        robot.change(replace(manifest, cameras=manifest.cameras[:1]), policy)
 
 
 class Enough(Exception):
@@ -133,7 +169,7 @@ def test_an_arm_that_does_not_move_lifts_nothing_and_is_let_go_whatever_ends_the
     policy.asleep = True
     try:
         with pytest.raises(Enough):
-            episode(robot_and_policy, 70_001, watch)
+            episode(robot_and_policy, TRIAL, watch)
     finally:
         policy.asleep = False
     assert set(lifted) == {None}
