@@ -16,10 +16,14 @@ from edge_wam.train.model import WorldActionModel, small
 COMMITTED_MAX = 6
 
 
-def committed_mask(count: int, rows: int, generator: torch.Generator) -> Tensor:
-    """(count, rows): 1 for the first d rows; d = 0 half the time, else uniform up to COMMITTED_MAX
-    (training-time real-time chunking, arXiv 2512.05964)."""
-    length = torch.randint(1, COMMITTED_MAX + 1, (count,), generator=generator)
+def committed_mask(
+    count: int, rows: int, generator: torch.Generator, committed_max: int = COMMITTED_MAX
+) -> Tensor:
+    """(count, rows): 1 for the first d rows; d = 0 half the time, else uniform up to committed_max
+    (training-time real-time chunking, arXiv 2512.05964; 0 does without)."""
+    if not committed_max:
+        return torch.zeros(count, rows)
+    length = torch.randint(1, committed_max + 1, (count,), generator=generator)
     length = length * (torch.rand(count, generator=generator) < 0.5)
     return (torch.arange(rows)[None] < length[:, None]).float()
 
@@ -38,6 +42,7 @@ def action_loss(
     draws: int,
     generator: torch.Generator,
     clean: bool,
+    committed_max: int = COMMITTED_MAX,
 ) -> tuple[Tensor, Tensor]:
     """Flow matching of the rows (B, K, J), `draws` draws of noise a context -> (loss, kv of the last draw).
 
@@ -50,7 +55,7 @@ def action_loss(
         last = torch.arange(len(x)) % draws == draws - 1
         level = torch.where(last & (torch.rand(len(x), generator=generator) < 0.6), torch.zeros(()), level)
     noise = torch.randn(x.shape, generator=generator)
-    keep = committed_mask(len(x), x.shape[1], generator)
+    keep = committed_mask(len(x), x.shape[1], generator, committed_max)
     s = level[:, None, None] * (1 - keep[..., None])
     velocity, kv = model.act(context["kv"], context["hint"], (1 - s) * x + s * noise, keep, level)
     weight = ((1 - keep) * (level > 0)[:, None])[..., None]

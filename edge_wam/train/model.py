@@ -14,10 +14,13 @@ groups it may see. So the context is computed once however many denoising steps 
 are bit for bit the same with and without imagining (after GigaWorld-Policy's action-centred mask,
 arXiv 2607.13960). Training runs exactly these three functions.
 
-How it sees: a small convolutional stem that is FiLM-ed by the command (the command must reach the
-eyes), and from its 24 x 24 map 32 soft-argmax keypoints a camera. A head reads the grasp off the
-keypoints; it is trained on single scenes first (perception is the bottleneck), and what it says is
-given to the action tokens.
+How a command composes: words become slots (reader.py). The colours of a command reach only the eyes,
+as questions ("where is the red cube?"); its verb reaches only the hands. So "push the green cube" is
+two things that are each known, though nobody ever showed it.
+
+How it sees: eyes.py. From what a look answers, one head reads the joints that would grasp the named
+cube, another the joints that would release over the named plate. Both are trained on single scenes
+first (perception is the bottleneck); what they say is given to the action tokens as a hint.
 
 How it imagines: it predicts the clean future as a flow that moves the pixels of the present frame,
 plus a correction where nothing that moves could explain it. A velocity of raw pixels does not fit
@@ -29,15 +32,21 @@ Shapes: B batch, C cameras, N draws of noise, L layers, D width, T context token
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edge_wam.think.features import FUTURES, IMAGINED_PX, UNIT_GREY, UNIT_LEVELS
+from edge_wam.train.eyes import COARSE, FINE, ImageTokens, Look, Stem, head
+from edge_wam.train.reader import Reader, Slots
 
-KEY_SIZE = 6  # pan, lift, elbow, wrist flex; cos and sin of four times the wrist roll (a cube has four faces)
+BODY = 4  # pan, lift, elbow, wrist flex: the joints that say where the hand is
+KEY_SIZE = BODY + 2  # and cos and sin of four times the wrist roll (a cube has four faces)
+NEAR = 8.0  # tanh(NEAR x) of what is left to go: the last degrees count as much as the first
 PATCH_PX = 12
+PLATES_FROM = 3  # places are: none, left, right, and a plate of each colour
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +61,11 @@ class Config:
     image_px: int = 96
     rows: int = 16
     joints: int = 6
-    words: int = 8
-    vocabulary: int = 16
+    words: int = 12
+    vocabulary: int = 128  # room for words to come: ids are what the weights know
+    verbs: int = 5
+    objects: int = 5  # none, and a cube of each colour
+    places: int = 7
     keypoints: int = 32
 
     @property
@@ -147,52 +159,15 @@ def _repeat(x: Tensor, batch: int) -> Tensor:
     return x if len(x) == batch else x.repeat_interleave(batch // len(x), dim=0)
 
 
-class Stem(nn.Module):
-    """One camera's image -> coarse tokens, a 24 x 24 and a 48 x 48 map, keypoints."""
-
-    def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(3, 24, 5, stride=2, padding=2)
-        self.norm1 = nn.GroupNorm(4, 24)
-        self.conv2 = nn.Conv2d(24, 48, 3, stride=2, padding=1)
-        self.norm2 = nn.GroupNorm(6, 48)
-        self.film = nn.Linear(config.width, 96)
-        self.conv3 = nn.Conv2d(48, 48, 3, padding=1)
-        self.norm3 = nn.GroupNorm(6, 48)
-        self.points = nn.Conv2d(48, config.keypoints, 1)
-        self.temperature = nn.Parameter(torch.tensor(3.0))
-        self.conv4 = nn.Conv2d(48, 96, 3, stride=2, padding=1)
-        self.norm4 = nn.GroupNorm(8, 96)
-        self.conv5 = nn.Conv2d(96, config.width, 3, stride=3)
-        side = config.image_px // 4
-        axis = torch.linspace(-1, 1, side)
-        self.register_buffer(
-            "grid", torch.stack([axis.repeat(side), axis.repeat_interleave(side)], 1), persistent=False
-        )
-
-    def forward(self, image: Tensor, command: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """image (B, 3, S, S) about unit scale, command (B, D) -> tokens (B, (S/24)^2, D), keypoints
-        (B, 2 P) in -1..1, fine map (B, 24, S/2, S/2), map (B, 48, S/4, S/4)."""
-        fine = F.gelu(self.norm1(self.conv1(image)))
-        h = self.norm2(self.conv2(fine))
-        scale, shift = self.film(command)[:, :, None, None].chunk(2, dim=1)
-        h = F.gelu(h * (1 + scale) + shift)
-        h = h + F.gelu(self.norm3(self.conv3(h)))
-        heat = (self.points(h).flatten(2) * self.temperature).softmax(dim=-1)
-        points = (heat @ self.grid).flatten(1)
-        tokens = self.conv5(F.gelu(self.norm4(self.conv4(h)))).flatten(2).transpose(1, 2)
-        return tokens, points, fine, h
-
-
 class Imagination(nn.Module):
     """Video tokens and what the stem saw -> future frames: the present one moved by a flow, and corrected."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.spread = nn.Linear(config.width, 32 * 9)
-        self.conv1 = nn.Conv2d(32 + 48, 48, 3, padding=1)
+        self.conv1 = nn.Conv2d(32 + COARSE, 48, 3, padding=1)
         self.norm1 = nn.GroupNorm(6, 48)
-        self.conv2 = nn.Conv2d(48 + 24, 32, 3, padding=1)
+        self.conv2 = nn.Conv2d(48 + FINE, 32, 3, padding=1)
         self.norm2 = nn.GroupNorm(4, 32)
         self.out = nn.Conv2d(32, FUTURES * 6, 3, padding=1)
         nn.init.zeros_(self.out.weight)
@@ -221,6 +196,16 @@ class Imagination(nn.Module):
         return torch.stack(frames, 1)
 
 
+class Seen(NamedTuple):
+    """Keypoints of the named cube and plate (B, 2 P C), 0 where none is named; fine and coarse maps of all
+    cameras (B C, ...)."""
+
+    cube: Tensor
+    plate: Tensor
+    fine: Tensor
+    coarse: Tensor
+
+
 class WorldActionModel(nn.Module):
     """See the module's docstring."""
 
@@ -228,26 +213,27 @@ class WorldActionModel(nn.Module):
         super().__init__()
         self.config = config
         width, cameras = config.width, config.cameras
-        self.words = nn.Embedding(config.vocabulary, width, padding_idx=0)
-        self.command = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), nn.Linear(width, width)
-        )
-        self.stem = Stem(config)
+        points, state = cameras * config.keypoints * 2, 2 * config.joints
+        kinds = 1 + PLATES_FROM  # of place: none, left, right, a plate
+        self.reader = Reader(config.vocabulary, (config.verbs, config.objects, config.places))
+        self.stem = Stem()
+        self.look = Look(width, config.keypoints, cameras, config.objects, config.image_px // 4)
+        self.key = head(points + state, 256, KEY_SIZE)
+        self.place = head(points + state, 256, BODY)
+
+        self.image_tokens = ImageTokens(width)
         self.camera_place = nn.Parameter(torch.randn(cameras, (config.image_px // 24) ** 2, width) * 0.02)
-        self.camera_film = nn.Parameter(torch.zeros(cameras, width))
-        points = cameras * config.keypoints * 2
-        state = 2 * config.joints
-        self.key = nn.Sequential(
-            nn.Linear(points + state + width, 256),
-            nn.GELU(),
-            nn.Linear(256, 256),
-            nn.GELU(),
-            nn.Linear(256, KEY_SIZE),
-        )
         self.points_token = nn.Linear(points, width)
         self.state_token = nn.Linear(state, width)
-        self.hint = nn.Sequential(nn.Linear(points + state + KEY_SIZE, 256), nn.GELU(), nn.Linear(256, width))
-        self.kind = nn.Parameter(torch.randn(3, width) * 0.02)  # what a token is: points, state, command
+        self.task_token = nn.Linear(config.verbs + kinds, width, bias=False)
+        self.kind = nn.Parameter(torch.randn(4, width) * 0.02)  # a token is: cube, plate, state, task
+        advice = 2 * points + state + KEY_SIZE + BODY + 4 * BODY + config.verbs + kinds
+        self.hint = nn.Sequential(
+            nn.Linear(advice, 2 * width), nn.GELU(), nn.Linear(2 * width, 2 * width), nn.GELU()
+        )
+        self.hint_out = nn.Linear(2 * width, width)
+        self.progress_norm = nn.LayerNorm(width)
+        self.progress = nn.Sequential(nn.Linear(3 * width, 64), nn.GELU(), nn.Linear(64, 2))
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
 
         self.row_in = nn.Linear(config.joints, width)
@@ -266,43 +252,71 @@ class WorldActionModel(nn.Module):
 
     # --- seeing -----------------------------------------------------------------------------
 
-    def see(self, images: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """images (B, C, S, S, 3) uint8, tokens (B, W) -> command (B, D), image tokens (B, C n, D),
-        keypoints (B, 2 P C), fine and coarse maps (B C, ...)."""
-        embedded = self.words(tokens)
-        command = self.command(embedded.sum(1) / (tokens > 0).sum(1, keepdim=True).clamp(min=1))
-        x = unit(images).flatten(0, 1)
-        film = (command[:, None] + self.camera_film).flatten(0, 1)
-        image_tokens, points, fine, coarse = self.stem(x, film)
-        image_tokens = image_tokens.unflatten(0, (-1, self.config.cameras)) + self.camera_place
-        return (
-            command,
-            image_tokens.flatten(1, 2),
-            points.unflatten(0, (-1, self.config.cameras)).flatten(1),
-            fine,
-            coarse,
-        )
+    def see(self, images: Tensor, cube: Tensor, place: Tensor) -> Seen:
+        """images (B, C, S, S, 3) uint8, slots cube (B, 5) and place (B, 7) as probabilities -> Seen."""
+        fine, coarse = self.stem(unit(images).flatten(0, 1))
+        plate = torch.cat([place[:, :PLATES_FROM].sum(1, keepdim=True), place[:, PLATES_FROM:]], 1)
 
-    def grasp(self, points: Tensor, state: Tensor, command: Tensor) -> Tensor:
-        """The key pose (B, 6), normalised: where the arm will be when it grasps."""
-        return self.key(torch.cat([points, state, command], 1))
+        def points(kind: int, colour: Tensor) -> Tensor:
+            answer = self.look(coarse, self.look.question(kind, colour))
+            # Nothing was asked for: nothing is answered, rather than anything.
+            return answer.unflatten(0, (-1, self.config.cameras)).flatten(1) * (1 - colour[:, :1])
+
+        return Seen(points(0, cube), points(1, plate), fine, coarse)
 
     def context(self, images: Tensor, tokens: Tensor, state: Tensor) -> dict[str, Tensor]:
-        """images uint8, tokens, state (B, 2 J) -> what acting and imagining need:
+        """images uint8, tokens (B, W), state (B, 2 J) -> what acting and imagining need:
 
-        kv (L, 2, B, h, T, d), hint (B, D), key (B, 6), fine and coarse maps.
+        kv (L, 2, B, h, T, d), hint (B, D), key (B, 6), place (B, 4) in the state's units, progress (B, 2:
+        how far in 0..1, done as a logit), fine and coarse maps.
         """
-        command, image_tokens, points, fine, coarse = self.see(images, tokens)
-        key = self.grasp(points, state, command)
-        # What the grasp head says is advice: acting must not bend it to its own ends.
-        hint = self.hint(torch.cat([points, state, key.detach()], 1))
-        extra = torch.stack([self.points_token(points), self.state_token(state), command], 1) + self.kind
-        x = torch.cat([image_tokens, extra], 1)
+        slots: Slots = self.reader(tokens)
+        seen = self.see(images, slots.object, slots.place)
+        key, place = (
+            self.key(torch.cat([seen.cube, state], 1)),
+            self.place(torch.cat([seen.plate, state], 1)),
+        )
+        kinds = torch.cat(
+            [slots.place[:, :PLATES_FROM], slots.place[:, PLATES_FROM:].sum(1, keepdim=True)], 1
+        )
+        task = torch.cat([slots.verb, kinds], 1)
+        thought = self.hint(torch.cat([self.advice(seen, state, key, place, slots, kinds), task], 1))
+
+        extra = (self.points_token(seen.cube), self.points_token(seen.plate), self.state_token(state))
+        image_tokens = self.image_tokens(seen.coarse).unflatten(0, (-1, self.config.cameras))
+        x = torch.cat(
+            [
+                (image_tokens + self.camera_place).flatten(1, 2),
+                torch.stack([*extra, self.task_token(task)], 1) + self.kind,
+            ],
+            1,
+        )
         pairs = []
         for block in self.blocks:
             x, k, v = block(x, [], None)
             pairs.append(torch.stack([k, v]))
-        return {"kv": torch.stack(pairs), "hint": hint, "key": key, "fine": fine, "coarse": coarse}
+        progress = self.progress(torch.cat([thought, self.progress_norm(x.mean(1))], 1))
+        return {
+            "kv": torch.stack(pairs),
+            "hint": self.hint_out(thought),
+            "key": key,
+            "place": place,
+            "progress": torch.cat([progress[:, :1].sigmoid(), progress[:, 1:]], 1),
+            "fine": seen.fine,
+            "coarse": seen.coarse,
+        }
+
+    def advice(
+        self, seen: Seen, state: Tensor, key: Tensor, place: Tensor, slots: Slots, kinds: Tensor
+    ) -> Tensor:
+        """What the hint is made of, besides the task: points, state, both poses, and how far they are."""
+        # What the heads say is advice: acting must not bend it to its own ends.
+        key = key.detach() * (1 - slots.object[:, :1])
+        place = place.detach() * kinds[:, -1:]
+        to_key = (key[:, :BODY] - state[:, :BODY]) * (1 - slots.object[:, :1])
+        to_place = (place - state[:, :BODY]) * kinds[:, -1:]
+        near = (torch.tanh(NEAR * to_key), torch.tanh(NEAR * to_place))
+        return torch.cat([seen.cube, seen.plate, state, key, place, to_key, to_place, *near], 1)
 
     # --- acting -----------------------------------------------------------------------------
 

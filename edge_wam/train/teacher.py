@@ -1,7 +1,10 @@
-"""Train the teacher: first to see (single scenes), then to act and imagine together (demonstrations).
+"""Train the teacher: to read (text), to see (single scenes), then to act and imagine (demonstrations).
 
-    python -m edge_wam.train.teacher see  --data runs/data --out runs/teacher --steps 3000
-    python -m edge_wam.train.teacher joint --data runs/data --out runs/teacher --steps 4000
+    python -m edge_wam.train.teacher read  --out runs/teacher --steps 600
+    python -m edge_wam.train.teacher see   --data runs/data --out runs/teacher --steps 3000 --batch 128 \
+        --start runs/teacher/read/average.safetensors
+    python -m edge_wam.train.teacher joint --data runs/data --out runs/teacher --steps 4000 \
+        --start runs/teacher/see/average.safetensors
 
 Each stage writes log.jsonl (a line every 20 steps), pictures (loss curves; present, imagined and true
 future side by side) and a checkpoint it resumes from: weights as safetensors, the optimisers' moments
@@ -22,18 +25,22 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from edge_wam.think.features import Features, Normalisation
-from edge_wam.train import flow
-from edge_wam.train.dataset import Batch, Episodes, Scenes, make_features
+from edge_wam.train import figures, flow
+from edge_wam.train.dataset import Batch, Episodes, Seeing, make_features
 from edge_wam.train.model import CONFIGS, Config, WorldActionModel
-from edge_wam.train.pictures import curves, imagination_sheet
+from edge_wam.train.pictures import curves
+from edge_wam.train.reader import DROPOUT
+from edge_wam.train.text import Sentences
 
+STAGES = ("read", "see", "joint")
 LOG_EVERY, SAVE_EVERY, LOOK_EVERY = 20, 200, 400
 VIDEO_EVERY = 2
-KEY_WEIGHT, VIDEO_WEIGHT = 0.5, 0.5
-HELD_OUT = 512  # the last scenes / recordings (a fifth, if they are few) are never trained on
+VIDEO_WEIGHT, PROGRESS_WEIGHT = 0.5, 0.2
+LEARNING_RATE = {"read": 3e-3, "see": 2e-3, "joint": 8e-4}
+LOOKED_AT = 256  # held-out recordings
 
 
 def autocast() -> Any:
@@ -59,53 +66,81 @@ class Average:
         torch._foreach_lerp_(ours, theirs, 1 - decay)
 
 
-# What single scenes have taught. Joint training sees some thousand tables only and would unlearn the rest of
-# them within minutes (LOG.md), so in joint training the eyes stay as they are.
-EYES = (
-    *(f"stem.{name}" for name in ("conv1", "norm1", "conv2", "norm2", "film", "conv3", "norm3", "points")),
-    *("stem.temperature", "words.", "command.", "camera_film", "key."),
-)
+# What each stage trains. In joint training the eyes and the reader stay as they are: it sees some thousand
+# tables only and would unlearn the rest of them within minutes (LOG.md).
+READER = ("reader.",)
+EYES = ("stem.", "look.", "key.", "place.")
+
+
+def trained(name: str, stage: str) -> bool:
+    """Whether a stage trains the parameter of this name."""
+    if stage == "read":
+        return name.startswith(READER)
+    return name.startswith(EYES) if stage == "see" else not name.startswith((*READER, *EYES))
 
 
 def optimisers(model: WorldActionModel, stage: str, lr: float) -> list[tuple[torch.optim.Optimizer, float]]:
-    """(optimiser, base learning rate). Seeing: AdamW for all. Joint: Muon for the trunk's matrices, AdamW
-    for the rest, and the eyes frozen."""
-    if stage == "see":
-        return [(torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.01), lr)]
-    matrices, rest = [], []
+    """(optimiser, base learning rate). Muon for the trunk's matrices, AdamW for the rest of what the stage
+    trains; what it does not train is frozen."""
+    matrices: list[nn.Parameter] = []
+    rest: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
-        if name.startswith(EYES):
-            parameter.requires_grad_(False)
-        elif name.startswith("blocks") and parameter.ndim == 2:
-            matrices.append(parameter)
-        else:
-            rest.append(parameter)
-    return [
-        (torch.optim.Muon(matrices, lr=25 * lr, momentum=0.95, weight_decay=0.01), 25 * lr),
-        (torch.optim.AdamW(rest, lr=lr, weight_decay=0.01), lr),
+        parameter.requires_grad_(trained(name, stage))
+        if parameter.requires_grad:
+            (matrices if name.startswith("blocks") and parameter.ndim == 2 else rest).append(parameter)
+    made: list[tuple[torch.optim.Optimizer, float]] = [
+        (torch.optim.AdamW(rest, lr=lr, weight_decay=0.01), lr)
     ]
+    if matrices:
+        made.insert(0, (torch.optim.Muon(matrices, lr=25 * lr, momentum=0.95, weight_decay=0.01), 25 * lr))
+    return made
 
 
 def schedule(step: int, steps: int, stage: str) -> float:
-    """Warm-up of 50 steps; then linear decay to 0 (see: from the start; joint: over the second half)."""
+    """Warm-up of 50 steps; then linear decay to 0 (joint: over the second half; else from the start)."""
     warm = min(1.0, (step + 1) / 50)
     done = step / steps
-    return warm * (1 - done if stage == "see" else min(1.0, 2 * (1 - done)))
+    return warm * (min(1.0, 2 * (1 - done)) if stage == "joint" else 1 - done)
+
+
+def read_step(model: WorldActionModel, tokens: Tensor, slots: Tensor) -> dict[str, Tensor]:
+    """Reading alone: tokens (B, W), slots (B, 3)."""
+    parts = model.reader.logits(tokens, DROPOUT)
+    return {"text": torch.stack([F.cross_entropy(x, slots[:, i]) for i, x in enumerate(parts)]).sum()}
 
 
 def see_step(model: WorldActionModel, batch: Batch) -> dict[str, Tensor]:
-    """Seeing alone: the grasp, read off the keypoints."""
-    command, _, points, _, _ = model.see(batch.images, batch.tokens)
-    return {"key": F.smooth_l1_loss(model.grasp(points, batch.state, command), batch.key, beta=0.1)}
+    """Seeing alone: both poses, read off the keypoints. What is asked for comes from the labels."""
+    key, place = figures.poses(model, batch)
+    return {"key": labelled_loss(key, batch.key), "place": labelled_loss(place, batch.place)}
+
+
+def labelled_loss(ours: Tensor, truth: Tensor) -> Tensor:
+    """Smooth L1 over what is labelled (not NaN)."""
+    known = ~truth.isnan()
+    error = F.smooth_l1_loss(ours, truth.nan_to_num(), beta=0.1, reduction="none") * known
+    return error.sum() / known.sum().clamp(min=1)
+
+
+def progress_loss(progress: Tensor, truth: Tensor) -> Tensor:
+    """How far (squared error), and whether it is done (cross entropy); (B, 2) each."""
+    done = F.binary_cross_entropy_with_logits(progress[:, 1], truth[:, 1])
+    return F.mse_loss(progress[:, 0], truth[:, 0]) + done
 
 
 def joint_step(
-    model: WorldActionModel, batch: Batch, video: bool, generator: torch.Generator
+    model: WorldActionModel,
+    batch: Batch,
+    video: bool,
+    generator: torch.Generator,
+    committed_max: int = flow.COMMITTED_MAX,
 ) -> dict[str, Tensor]:
     """One step of everything; the video stream takes part where `video`."""
     context = model.context(batch.images, batch.tokens, batch.state)
-    losses = {"key": F.smooth_l1_loss(context["key"], batch.key, beta=0.1)}
-    losses["action"], act_kv = flow.action_loss(model, context, batch.rows, 2, generator, clean=video)
+    losses = {"progress": progress_loss(context["progress"].float(), batch.progress)}
+    losses["action"], act_kv = flow.action_loss(
+        model, context, batch.rows, 2, generator, video, committed_max
+    )
     if video:  # on half of the batch: a picture costs as much as two chunks
         half = len(batch.rows) // 2
         part = {
@@ -113,12 +148,8 @@ def joint_step(
             "fine": context["fine"][: half * model.config.cameras],
             "coarse": context["coarse"][: half * model.config.cameras],
         }
-        first = Batch(*(x[:half] for x in batch))
-        losses["video"] = flow.video_loss(model, part, act_kv[:, :, :half], first, generator)
+        losses["video"] = flow.video_loss(model, part, act_kv[:, :, :half], batch.part(0, half), generator)
     return losses
-
-
-WEIGHT = {"key": KEY_WEIGHT, "action": 1.0, "video": VIDEO_WEIGHT * VIDEO_EVERY}
 
 
 class Trainer:
@@ -132,12 +163,11 @@ class Trainer:
         self.config: Config = CONFIGS[arguments.config]
         model: Any = WorldActionModel(self.config)
         self.model: WorldActionModel = model.to(memory_format=torch.channels_last)
-        load: Any = Scenes if stage == "see" else Episodes.load
-        self.data = load(arguments.data)
-        pool = self.data.usable
-        held_out = max(1, min(HELD_OUT, len(pool) // 5))
-        self.pool, self.held_out = pool[:-held_out], pool[-held_out:]
-        self.features = self._features(arguments)
+        makers: dict[str, Any] = {"read": Sentences, "see": Seeing, "joint": Episodes.load}
+        self.data = makers[stage](*(() if stage == "read" else (arguments.data,)))
+        self.features = None if stage == "read" else self._features(arguments)
+        self.weight = {"video": arguments.video_weight * VIDEO_EVERY, "progress": PROGRESS_WEIGHT}
+        self.committed_max: int = arguments.committed_max
         if arguments.start is not None:
             self.model.load_state_dict(load_file(arguments.start), strict=True)
         self.average = Average(self.model, 0.998)
@@ -151,11 +181,8 @@ class Trainer:
         """The scales come with the checkpoint once there are any; else from the demonstrations."""
         path = arguments.out / "normalisation.json"
         if not path.exists():
-            scales = (
-                Episodes.load(arguments.data).normalisation()
-                if self.stage == "see"
-                else self.data.normalisation()
-            )
+            episodes = self.data if self.stage == "joint" else self.data.episodes
+            scales = (episodes or Episodes.load(arguments.data)).normalisation()
             names = ("position_mean_rad", "position_std_rad", "action_std_rad")
             path.write_text(json.dumps({name: getattr(scales, name).tolist() for name in names}))
         return make_features(load_normalisation(path))
@@ -225,19 +252,13 @@ class Trainer:
         # A step's randomness follows from its number: a run that was stopped goes on exactly where it was.
         rng = np.random.default_rng((self.seed, self.step))
         self.generator.manual_seed(int(rng.integers(2**63)))
-        index = rng.choice(self.pool, self.batch_size)
-        video = self.stage == "joint" and self.step % VIDEO_EVERY == 0
         factor = schedule(self.step, self.steps, self.stage)
         for optimiser, lr in self.optimisers:
             for group in optimiser.param_groups:
                 group["lr"] = lr * factor
         with autocast():
-            if self.stage == "see":
-                losses = see_step(self.model, self.data.batch(index, self.features, rng))
-            else:
-                batch = self.data.batch(index, self.features, rng, video)
-                losses = joint_step(self.model, batch, video, self.generator)
-            total = sum(WEIGHT[name] * value for name, value in losses.items())
+            losses = self._losses(rng)
+            total = sum(self.weight.get(name, 1.0) * value for name, value in losses.items())
         assert isinstance(total, Tensor)
         self.model.zero_grad(set_to_none=True)
         total.backward()
@@ -247,6 +268,16 @@ class Trainer:
         self.average.update(self.model)
         return {name: float(value.detach()) for name, value in losses.items()}
 
+    def _losses(self, rng: np.random.Generator) -> dict[str, Tensor]:
+        """Draw a batch of the stage, and compute what it costs."""
+        if self.stage == "read":
+            return read_step(self.model, *self.data.batch(self.batch_size, rng))
+        if self.stage == "see":
+            return see_step(self.model, self.data.batch(self.batch_size, self.features, rng))
+        video = self.weight["video"] > 0 and self.step % VIDEO_EVERY == 0
+        batch = self.data.batch(self.data.draw(self.batch_size, rng), self.features, rng, video)
+        return joint_step(self.model, batch, video, self.generator, self.committed_max)
+
     def _log(self, numbers: dict[str, float]) -> None:
         line = {"step": self.step, "seconds": round(self.seconds, 1), **numbers}
         with (self.out / "log.jsonl").open("a") as file:
@@ -254,50 +285,15 @@ class Trainer:
         left_min = self.seconds / self.step * (self.steps - self.step) / 60
         print(f"{self.stage} {self.step}/{self.steps}  {numbers}  {left_min:.0f} min left", flush=True)
 
-    @torch.no_grad()
     def look(self) -> dict[str, float]:
         """Held-out figures of the averaged model, and pictures."""
-        model, rng = self.average.model, np.random.default_rng(0)
-        index = self.held_out[:256]
+        model = self.average.model
+        if self.stage == "read":
+            return figures.reading(model)
+        assert self.features is not None
         if self.stage == "see":
-            batch = self.data.batch(index, self.features, rng)
-            command, _, points, _, _ = model.see(batch.images, batch.tokens)
-            return key_error(model.grasp(points, batch.state, command), batch.key)
-        batch = self.data.batch(index, self.features, rng, video=True)
-        generator = torch.Generator().manual_seed(0)
-        context = model.context(batch.images, batch.tokens, batch.state)
-        loss, _ = flow.action_loss(model, context, batch.rows, 2, generator, clean=False)
-        noise = torch.randn(batch.rows.shape, generator=generator)
-        rows, act_kv = flow.sample_actions(model, context, noise, 10)
-        shape = batch.future.shape
-        start = torch.randn(shape, generator=generator)
-        frames = flow.sample_video(model, context, act_kv, batch.images, start, 1)
-        error, still = flow.imagination_error(frames, batch)
-        error10, _ = flow.imagination_error(
-            flow.sample_video(model, context, act_kv, batch.images, start, 10), batch
-        )
-        imagination_sheet(self.out / "imagined.png", batch, frames)
-        return {
-            "held_out_action": round(float(loss), 5),
-            "row_error": round(float((rows - batch.rows).abs().mean()), 5),
-            "imagined_ratio_1": round(float((still / error).mean()), 3),
-            "imagined_ratio_10": round(float((still / error10).mean()), 3),
-            **key_error(context["key"], batch.key),
-        }
-
-
-def key_error(key: Tensor, truth: Tensor) -> dict[str, float]:
-    """Median and 90th percentile error of the body joints of the grasp, and of the roll, in radians."""
-    from edge_wam.train.dataset import KEY_STD
-
-    body = (key[:, :4] - truth[:, :4]).abs() * torch.from_numpy(KEY_STD)
-    angle = torch.atan2(key[:, 5], key[:, 4]) - torch.atan2(truth[:, 5], truth[:, 4])
-    roll = torch.atan2(angle.sin(), angle.cos()).abs() / 4
-    return {
-        "key_p50_rad": round(float(body.flatten().median()), 5),
-        "key_p90_rad": round(float(body.flatten().quantile(0.9)), 5),
-        "roll_p50_rad": round(float(roll.median()), 5),
-    }
+            return figures.seeing(model, self.data, self.features)
+        return figures.acting(model, self.data, self.features, self.out / "imagined.png")
 
 
 def load_normalisation(path: Path) -> Normalisation:
@@ -309,7 +305,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("stage", choices=("see", "joint"))
+    parser.add_argument("stage", choices=STAGES)
     parser.add_argument("--data", type=Path, default=Path("runs/data"))
     parser.add_argument("--out", type=Path, default=Path("runs/teacher"))
     parser.add_argument("--start", type=Path, default=None, help="weights to start from")
@@ -317,12 +313,16 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--until", type=int, default=None, help="stop after this step, as if interrupted")
     parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--lr", type=float, default=None, help="default: 2e-3 for see, 8e-4 for joint")
+    parser.add_argument("--lr", type=float, default=None, help=f"default: {LEARNING_RATE}")
+    parser.add_argument("--video-weight", type=float, default=VIDEO_WEIGHT, help="0: no imagination")
+    parser.add_argument(
+        "--committed-max", type=int, default=flow.COMMITTED_MAX, help="longest decided beginning; 0: none"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     arguments = parser.parse_args()
     if arguments.lr is None:
-        arguments.lr = 2e-3 if arguments.stage == "see" else 8e-4
+        arguments.lr = LEARNING_RATE[arguments.stage]
     torch.set_num_threads(arguments.threads)
     Trainer(arguments.stage, arguments).run(arguments.until)
 

@@ -103,6 +103,14 @@ def test_half_of_the_chunks_begin_with_one_to_six_decided_rows(generator):
     assert not share[7:].any()
 
 
+@pytest.mark.parametrize("most", [0, 2])
+def test_the_longest_decided_beginning_is_a_setting(generator, most):
+    oracle = Oracle(ROWS)
+    assert int(flow.committed_mask(1000, K, generator, most).sum(1).max()) == most
+    flow.action_loss(oracle, CONTEXT, ROWS, 8, generator, clean=False, committed_max=most)
+    assert int(oracle.kept[0].sum(1).max()) == most
+
+
 @pytest.mark.parametrize("steps", [1, 2, 10])
 def test_a_straight_flow_is_followed_to_its_end_in_any_number_of_steps(steps):
     noise = torch.randn(B, K, J, generator=torch.Generator().manual_seed(5))

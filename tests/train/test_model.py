@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from edge_wam.think.features import FUTURES, IMAGINED_PX
 from edge_wam.train import flow
-from edge_wam.train.model import CONFIGS, FUTURES, IMAGINED_PX, Config, WorldActionModel, small, unit
+from edge_wam.train.model import CONFIGS, Config, WorldActionModel, small, unit
+from edge_wam.train.reader import Slots
 
 K, J = 16, 6
 
@@ -17,7 +19,7 @@ class Inputs:
     def __init__(self, batch=2, seed=0):
         generator = torch.Generator().manual_seed(seed)
         self.images = torch.randint(0, 256, (batch, 2, 96, 96, 3), generator=generator, dtype=torch.uint8)
-        self.tokens = torch.randint(1, 9, (batch, 8), generator=generator)
+        self.tokens = torch.randint(1, 36, (batch, 12), generator=generator)
         self.state = torch.randn(batch, 2 * J, generator=generator)
         self.rows = torch.randn(batch, K, J, generator=generator)
         self.keep = torch.zeros(batch, K)
@@ -52,6 +54,8 @@ def test_shapes(model, inputs):
     frames = inputs.dream(model, context, act_kv)
     assert velocity.shape == (2, K, J)
     assert context["key"].shape == (2, 6)
+    assert context["place"].shape == (2, 4)
+    assert context["progress"].shape == (2, 2)
     assert context["kv"].shape[:4] == (config.layers, 2, 2, config.heads)
     assert act_kv.shape == (config.layers, 2, 2, config.heads, K, config.head)
     assert frames.shape == (2, 2, FUTURES, 3, IMAGINED_PX, IMAGINED_PX)
@@ -192,13 +196,79 @@ def test_small_pictures_are_means_of_boxes_in_unit_scale():
     assert torch.allclose(small(images)[0, 1, :, 1, 3], (box - 127.5) / 64, atol=1e-5)
 
 
-def test_acting_does_not_bend_what_the_grasp_head_says():
-    """What the head says is advice: the loss of actions reaches the eyes, not the head."""
+def test_acting_does_not_bend_what_the_heads_say():
+    """What the heads say is advice: the loss of actions reaches the eyes, not the heads."""
     torch.manual_seed(0)
     model, inputs = WorldActionModel(CONFIGS["debug"]), Inputs()
     inputs.act(model, inputs.see(model))[0].sum().backward()
-    assert all(p.grad is None or not p.grad.any() for p in model.key.parameters())
+    heads = (*model.key.parameters(), *model.place.parameters())
+    assert all(p.grad is None or not p.grad.any() for p in heads)
     assert any(p.grad is not None and p.grad.any() for p in model.stem.parameters())
+
+
+# --- how a command composes -----------------------------------------------------------------
+
+
+class Told(torch.nn.Module):
+    """A reader that says what it is told: verb, cube and place of every observation."""
+
+    def __init__(self, *slots):
+        super().__init__()
+        self.slots = slots
+
+    def forward(self, tokens):
+        sizes = zip(self.slots, (5, 5, 7), strict=True)
+        return Slots(*(torch.eye(size)[slot].expand(len(tokens), -1) for slot, size in sizes))
+
+
+@pytest.fixture
+def tell(model, inputs, monkeypatch):
+    def told(verb, cube, place):
+        monkeypatch.setitem(model._modules, "reader", Told(verb, cube, place))
+        return inputs.see(model)
+
+    return told
+
+
+def test_the_verb_does_not_reach_the_eyes(tell):
+    pick, push = tell(0, 2, 0), tell(1, 2, 0)
+    assert all(torch.equal(pick[name], push[name]) for name in ("key", "place", "fine", "coarse"))
+    assert not torch.equal(pick["hint"], push["hint"])
+    assert not torch.equal(pick["kv"], push["kv"])
+
+
+def test_a_colour_reaches_nothing_but_the_eyes(tell, model, monkeypatch):
+    """Blind eyes: then red and blue are the same command, and pick and push are still two."""
+    points = model.look.forward
+    monkeypatch.setattr(model.look, "forward", lambda coarse, question: points(coarse, question) * 0)
+    red, blue = tell(0, 1, 3), tell(0, 3, 5)
+    assert same(red, blue)
+    assert not same(red, tell(1, 1, 3))
+
+
+def test_cube_and_plate_are_looked_for_by_their_own_colours(tell):
+    base, other_cube, other_plate = tell(2, 1, 3), tell(2, 2, 3), tell(2, 1, 4)
+    assert not torch.equal(base["key"], other_cube["key"])
+    assert torch.equal(base["place"], other_cube["place"])
+    assert torch.equal(base["key"], other_plate["key"])
+    assert not torch.equal(base["place"], other_plate["place"])
+
+
+def test_left_and_right_are_known_to_the_hands_and_not_to_the_eyes(tell):
+    left, right = tell(1, 1, 1), tell(1, 1, 2)
+    assert torch.equal(left["place"], right["place"])
+    assert not torch.equal(left["hint"], right["hint"])
+
+
+def test_where_nothing_is_named_nothing_is_looked_at(tell, inputs, model):
+    """Home: what the eyes might have answered does not reach the hands."""
+    home = tell(4, 0, 0)
+    inputs.images = 255 - inputs.images
+    seen = model.see(inputs.images, torch.eye(5)[[0, 0]], torch.eye(7)[[0, 0]])
+    assert not seen.cube.any()
+    assert not seen.plate.any()
+    assert torch.equal(tell(4, 0, 0)["hint"], home["hint"])
+    assert not torch.equal(tell(4, 0, 0)["kv"], home["kv"])
 
 
 def test_every_size_divides_into_heads():

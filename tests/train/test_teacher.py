@@ -11,15 +11,38 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from edge_wam.train.figures import reading
 from edge_wam.train.model import CONFIGS, WorldActionModel
-from edge_wam.train.teacher import EYES, Trainer, load_normalisation, optimisers, schedule
+from edge_wam.train.teacher import (
+    STAGES,
+    Trainer,
+    labelled_loss,
+    load_normalisation,
+    optimisers,
+    schedule,
+    trained,
+)
+
+
+def wishes(data, out):
+    """What the command line would say."""
+    return argparse.Namespace(
+        data=data,
+        out=out,
+        start=None,
+        config="debug",
+        steps=4,
+        batch=4,
+        lr=1e-3,
+        seed=3,
+        video_weight=0.5,
+        committed_max=6,
+    )
 
 
 @pytest.fixture
 def arguments(drawn_data, tmp_path):
-    return argparse.Namespace(
-        data=drawn_data, out=tmp_path / "out", start=None, config="debug", steps=4, batch=4, lr=1e-3, seed=3
-    )
+    return wishes(drawn_data, tmp_path / "out")
 
 
 FILES = ("weights", "average", "moments")
@@ -35,9 +58,7 @@ def straight(drawn_data, tmp_path_factory):
     out = tmp_path_factory.mktemp("straight")
     trainer = Trainer(
         "joint",
-        argparse.Namespace(
-            data=drawn_data, out=out, start=None, config="debug", steps=4, batch=4, lr=1e-3, seed=3
-        ),
+        wishes(drawn_data, out),
     )
     first = {name: value.clone() for name, value in trainer.model.state_dict().items()}
     trainer.run()
@@ -62,43 +83,89 @@ def test_another_seed_is_another_run(straight, arguments):
     assert not torch.equal(ours["row_in.weight"], straight[0].model.state_dict()["row_in.weight"])
 
 
-def test_joint_training_moves_all_but_the_eyes(straight):
-    """What single scenes have taught stays bit for bit; nothing else is forgotten by the optimisers."""
+def frozen(model, stage):
+    return {name for name, _ in model.named_parameters() if not trained(name, stage)}
+
+
+def test_joint_training_moves_all_but_the_eyes_and_the_reader(straight):
+    """What text and single scenes have taught stays bit for bit; nothing else is forgotten by the
+    optimisers."""
     trainer, first = straight
     after = trainer.model.state_dict()
     still = {name for name in first if torch.equal(first[name], after[name])}
-    assert still == {name for name in first if name.startswith(EYES)}
-    assert {"stem.conv1.weight", "stem.temperature", "words.weight", "key.0.weight"} <= still
+    assert still == frozen(trainer.model, "joint")
+    assert {"stem.conv1.weight", "look.temperature", "reader.words.weight", "key.0.weight"} <= still
+    assert {"place.4.bias", "look.colour"} <= still
     averaged = trainer.average.model.state_dict()
     assert all(torch.allclose(averaged[name], first[name], atol=1e-6) for name in still)
 
 
-def test_every_part_of_the_eyes_is_trained_by_seeing(arguments):
-    arguments.steps = 2
-    trainer = Trainer("see", arguments)
+@pytest.mark.parametrize("stage", ["read", "see"])
+def test_every_part_of_reader_or_eyes_is_trained_by_its_stage_and_nothing_else(arguments, stage):
+    arguments.steps, arguments.batch = 2, 8
+    trainer = Trainer(stage, arguments)
     first = {name: value.clone() for name, value in trainer.model.state_dict().items()}
     trainer.run()
     after = trainer.model.state_dict()
-    assert all(not torch.equal(first[name], after[name]) for name in first if name.startswith(EYES))
+    still = {name for name in first if torch.equal(first[name], after[name])}
+    assert still == frozen(trainer.model, stage)
+
+
+def test_each_part_of_the_model_is_trained_by_one_stage():
+    for name, _ in WorldActionModel(CONFIGS["debug"]).named_parameters():
+        assert sum(trained(name, stage) for stage in STAGES) == 1
 
 
 def test_each_parameter_that_is_trained_has_one_optimiser():
-    for stage in ("see", "joint"):
+    for stage in STAGES:
         model = WorldActionModel(CONFIGS["debug"])
         made = optimisers(model, stage, 1e-3)
         held = [id(p) for optimiser, _ in made for group in optimiser.param_groups for p in group["params"]]
         assert sorted(held) == sorted(id(p) for p in model.parameters() if p.requires_grad)
+        assert held
     rate = {id(p): lr for optimiser, lr in made for group in optimiser.param_groups for p in group["params"]}
     assert rate[id(model.row_in.weight)] == 1e-3
     assert rate[id(model.blocks[0].qkv.weight)] == 25e-3  # Muon's rate is of another kind
 
 
+def test_without_imagination_its_part_of_the_model_does_not_move(arguments):
+    arguments.video_weight, arguments.steps = 0.0, 2
+    trainer = Trainer("joint", arguments)
+    first = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    trainer.run()
+    after = trainer.model.state_dict()
+    assert all(torch.equal(first[n], after[n]) for n in first if n.startswith(("imagination", "dream")))
+    lines = [json.loads(line) for line in (trainer.out / "log.jsonl").read_text().splitlines()]
+    assert not any("video" in line for line in lines)
+
+
+def test_what_has_no_label_costs_nothing():
+    ours, truth = torch.tensor([[1.0, 2.0], [5.0, 5.0]]), torch.tensor([[0.0, 2.0], [torch.nan, torch.nan]])
+    ours.requires_grad_(True)
+    loss = labelled_loss(ours, truth)
+    loss.backward()
+    assert float(loss.detach()) == pytest.approx(0.95 / 2)
+    assert torch.isfinite(ours.grad).all()
+    assert not ours.grad[1].any()
+    assert float(labelled_loss(ours.detach(), torch.full((2, 2), torch.nan))) == 0
+
+
+def test_a_reader_reads_what_it_never_heard(arguments):
+    """Held-out phrasings of every command, and every phrase of the held-out pairs: 114 sentences."""
+    arguments.steps, arguments.batch, arguments.lr = 500, 64, 3e-3
+    trainer = Trainer("read", arguments)
+    trainer.run()
+    found = reading(trainer.average.model)
+    assert found["read_training"] == 1
+    assert found["read_held_out_phrasing"] >= 0.99
+    assert found["read_held_out_pair"] >= 0.99
+
+
 def test_the_log_is_finite_and_names_what_matters(straight):
     lines = [json.loads(line) for line in (straight[0].out / "log.jsonl").read_text().splitlines()]
     assert lines[-1]["step"] == 4
-    assert {"held_out_action", "row_error", "imagined_ratio_1", "imagined_ratio_10", "key_p50_rad"} <= set(
-        lines[-1]
-    )
+    names = {"held_out_action", "row_error", "imagined_ratio_end", "far_error", "done_missed", "key_p50_rad"}
+    assert names <= set(lines[-1])
     assert np.isfinite(list(lines[-1].values())).all()
 
 
@@ -124,8 +191,6 @@ def test_what_was_done_after_the_last_checkpoint_is_logged_once(arguments):
 def test_seeing_goes_first_and_acting_starts_from_its_weights(arguments):
     arguments.steps = 2
     seeing = Trainer("see", arguments)
-    assert len(seeing.held_out) == 8  # a fifth of what there is
-    assert not set(seeing.pool) & set(seeing.held_out)
     seeing.run()
     for name in ("weights", "average", "moments"):
         assert (arguments.out / "see" / f"{name}.safetensors").exists()
@@ -148,7 +213,7 @@ def test_the_scales_stay_those_of_the_first_run(arguments, drawn_data):
 
 
 def test_the_schedule_warms_up_and_ends_at_nothing():
-    for stage in ("see", "joint"):
+    for stage in STAGES:
         factors = [schedule(step, 1000, stage) for step in range(1000)]
         assert factors[0] < 0.05
         assert max(factors) <= 1
