@@ -20,6 +20,7 @@ from edge_wam.types import ImageArray
 
 ROW_TOLERANCE = 0.02  # standard deviations of a row; a tenth of a millimetre at the fingertip, about
 FRAME_TOLERANCE = 0.05  # unit scale: three grey levels of 256
+PROGRESS_TOLERANCE = 0.02  # of how far it is, and of the chance that it is done
 GRAPHS = ("context", "act", "dream")
 FILES = (*(f"{name}.onnx" for name in GRAPHS), "weights.safetensors", "golden.safetensors")
 
@@ -32,6 +33,7 @@ class Context(NamedTuple):
     hint: Any
     fine: Any
     coarse: Any
+    progress: Float32 | None = None  # (2,): how far the task is, and the chance that it is done; both 0..1
 
 
 class Actions(NamedTuple):
@@ -43,10 +45,12 @@ class Actions(NamedTuple):
 
 
 class Agreement(NamedTuple):
-    """Largest difference to the golden answers: rows in standard deviations, frames in unit scale."""
+    """Largest difference to the golden answers: rows in standard deviations, frames in unit scale, progress
+    in 0..1 (0 for a model that tells none)."""
 
     rows: float
     frames: float
+    progress: float = 0.0
 
 
 class Engine:
@@ -92,7 +96,8 @@ class Engine:
         """images (C, S, S, 3) uint8, tokens (W,), state (2 J,) -> Context."""
         batch = np.ascontiguousarray(images[None])
         out = self._run("context", {"images": batch, "tokens": tokens[None], "state": state[None]})
-        return Context(batch, out["kv"], out["hint"], out["fine"], out["coarse"])
+        progress = _chance(out["progress"][0]) if "progress" in out else None
+        return Context(batch, out["kv"], out["hint"], out["fine"], out["coarse"], progress)
 
     def act(self, context: Context, noise: Float32, steps: int, committed: Float32 | None = None) -> Actions:
         """Denoise rows from noise (K, J) in `steps` steps; committed (K, J) holds decided rows, NaN where
@@ -146,7 +151,7 @@ class Engine:
         golden = load_file(path)
         if not len(golden["tokens"]):
             raise EngineError(f"{path} is empty: nothing says that the engine computes what was trained")
-        rows_error = frames_error = 0.0
+        rows_error = frames_error = progress_error = 0.0
         for index in range(len(golden["tokens"])):
             context = self.context(golden["images"][index], golden["tokens"][index], golden["state"][index])
             actions = self.act(
@@ -155,13 +160,24 @@ class Engine:
             frames = self._imagine(actions, golden["video_noise"][index].astype(np.float32))
             rows_error = max(rows_error, _distance(actions.rows, golden["rows"][index]))
             frames_error = max(frames_error, _distance(frames, golden["frames"][index].astype(np.float32)))
-        if not (rows_error <= ROW_TOLERANCE and frames_error <= FRAME_TOLERANCE):
+            if context.progress is not None and "progress" in golden:
+                truth = _chance(golden["progress"][index])
+                progress_error = max(progress_error, _distance(context.progress, truth))
+        within = rows_error <= ROW_TOLERANCE and frames_error <= FRAME_TOLERANCE
+        if not (within and progress_error <= PROGRESS_TOLERANCE):
             raise EngineError(
                 f"the engine does not reproduce the golden batch of model '{self.manifest.name}': "
                 f"rows differ by {rows_error:.3g} (allowed {ROW_TOLERANCE}), frames by {frames_error:.3g} "
-                f"(allowed {FRAME_TOLERANCE}); nothing will be moved. Try: another version of openvino"
+                f"(allowed {FRAME_TOLERANCE}), progress by {progress_error:.3g} (allowed "
+                f"{PROGRESS_TOLERANCE}); nothing will be moved. Try: another version of openvino"
             )
-        return Agreement(rows_error, frames_error)
+        return Agreement(rows_error, frames_error, progress_error)
+
+
+def _chance(progress: Float32) -> Float32:
+    """What the graph says, how far and a logit (2,), -> how far and the chance of being done."""
+    far, done = progress
+    return np.array([far, 1 / (1 + np.exp(-done))], np.float32)
 
 
 def _distance(ours: Float32, theirs: Float32) -> float:

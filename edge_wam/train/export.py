@@ -27,15 +27,16 @@ from edge_wam import manifest as manifests
 from edge_wam.sim import tasks
 from edge_wam.sim.scene import CROP_PX, FRAME_HEIGHT_PX, FRAME_RATE_HZ, FRAME_WIDTH_PX
 from edge_wam.think.engine import FILES
-from edge_wam.think.features import FUTURES, IMAGINED_PX
+from edge_wam.think.features import FUTURES, IMAGINED_PX, Normalisation
 from edge_wam.train import flow
 from edge_wam.train.data import BOX_PX, CAMERAS, CHUNK_DT_S, CHUNK_ROWS
-from edge_wam.train.dataset import WORDS, Episodes, make_features
+from edge_wam.train.dataset import NONE, Batch, Episodes, make_features
 from edge_wam.train.model import CONFIGS, WorldActionModel
 from edge_wam.train.teacher import load_normalisation
 from edge_wam.types import JOINTS
 
 STEPS, REPLAN_S = 10, 0.2
+GOLDEN = 6  # observations in the golden batch
 REFERENCED_FROM = 256  # elements; smaller tensors stay in the graph
 
 
@@ -48,7 +49,7 @@ class _Wrapped(nn.Module):
 class _Context(_Wrapped):
     def forward(self, images: Tensor, tokens: Tensor, state: Tensor) -> tuple[Tensor, ...]:
         made = self.model.context(images, tokens, state)
-        return made["kv"], made["hint"], made["fine"], made["coarse"]
+        return tuple(made[name] for name in NAMES["context"][1])
 
 
 class _Act(_Wrapped):
@@ -73,7 +74,7 @@ class _Dream(_Wrapped):
 
 
 NAMES = {
-    "context": (("images", "tokens", "state"), ("kv", "hint", "fine", "coarse")),
+    "context": (("images", "tokens", "state"), ("kv", "hint", "progress", "fine", "coarse")),
     "act": (("kv", "hint", "rows", "committed", "level"), ("velocity", "act_kv")),
     "dream": (("kv", "act_kv", "fine", "coarse", "images", "noisy", "level"), ("frames",)),
 }
@@ -155,7 +156,7 @@ def export_graphs(model: WorldActionModel, out: Path, example: dict[str, tuple[T
 
 
 @torch.no_grad()
-def golden(model: WorldActionModel, batch: Any, steps: int, seed: int) -> dict[str, Tensor]:
+def golden(model: WorldActionModel, batch: Batch, steps: int, seed: int) -> dict[str, Tensor]:
     """Observations, one at a time, and eager answers: with nothing committed, and with rows committed."""
     generator = torch.Generator().manual_seed(seed)
     kept: dict[str, list[Tensor]] = {}
@@ -174,34 +175,38 @@ def golden(model: WorldActionModel, batch: Any, steps: int, seed: int) -> dict[s
         dreamt = torch.randn(1, len(CAMERAS), FUTURES, 3, IMAGINED_PX, IMAGINED_PX, generator=generator)
         frames = flow.sample_video(model, context, act_kv, images, dreamt, 1)
         entry = {"images": images, "tokens": tokens, "state": state, "noise": noise, "committed": committed,
-                 "rows": rows, "video_noise": dreamt.half(), "frames": frames.half()}  # fmt: skip
+                 "rows": rows, "video_noise": dreamt.half(), "frames": frames.half(),
+                 "progress": context["progress"]}  # fmt: skip
         for name, value in entry.items():
             kept.setdefault(name, []).append(value)
     return {name: torch.cat(values).contiguous() for name, values in kept.items()}
 
 
-def golden_batch(data: Episodes, normalisation: Any, count: int, seed: int) -> Any:
+def golden_batch(data: Episodes, normalisation: Normalisation, count: int, seed: int) -> Batch:
     """`count` recordings as the robot would see them: no lighting, no noise, uint8 frames."""
-    from edge_wam.train.dataset import Batch, command_tokens
-
-    features = make_features(normalisation)
-    index = np.random.default_rng(seed).choice(data.usable, count, replace=False)
-    position = data.position_rad[index].astype(np.float64)
+    features, rng = make_features(normalisation), np.random.default_rng(seed)
+    index = data.draw(count, rng, data.usable)
+    position = data.arrays["position_rad"][index].astype(np.float64)
     return Batch(
         torch.from_numpy(data.frames[index]),
-        command_tokens(features)[data.colour[index]],
-        torch.from_numpy(features.state(position, data.sent_rad[index])),
-        torch.empty(0),
-        torch.from_numpy(features.rows(data.target_rad[index], position)),
-        torch.empty(0),
-        torch.empty(0),
+        data.phrases.draw(data.command[index], rng),
+        torch.from_numpy(features.state(position, data.arrays["sent_rad"][index])),
+        NONE,
+        torch.from_numpy(features.rows(data.arrays["target_rad"][index], position)),
     )
 
 
-def make_manifest(folder: Path, normalisation: Any, parents: dict[str, Any]) -> manifests.Manifest:
+def make_manifest(
+    folder: Path,
+    normalisation: Normalisation,
+    parents: dict[str, Any],
+    steps: int = STEPS,
+    name: str = tasks.SUITE,
+    precision: str = "fp32",
+) -> manifests.Manifest:
     """The contract, from the suite; hashes are of what lies in `folder`."""
     return manifests.Manifest(
-        name=tasks.SUITE,
+        name=name,
         joints=JOINTS,
         dt_s=CHUNK_DT_S,
         rows=CHUNK_ROWS,
@@ -212,36 +217,56 @@ def make_manifest(folder: Path, normalisation: Any, parents: dict[str, Any]) -> 
             for name in CAMERAS
         ),
         vocabulary=tasks.vocabulary(),
-        words=WORDS,
+        words=tasks.WORDS,
         commands=tuple(manifests.Command(c.id, c.tokens, c.phrases) for c in tasks.commands()),
         normalisation=normalisation,
-        steps=STEPS,
-        precision="fp32",
+        steps=steps,
+        precision=precision,
         files=manifests.hashes(folder, FILES),
         measured={},
         parents=parents,
     )
 
 
-def export(weights: Path, normalisation_path: Path, data_folder: Path, out: Path, config_name: str) -> None:
-    """Everything in `out`."""
+def export_model(
+    model: WorldActionModel,
+    normalisation: Normalisation,
+    batch: Batch,
+    out: Path,
+    parents: dict[str, Any],
+    steps: int = STEPS,
+    name: str = tasks.SUITE,
+) -> None:
+    """A model (which is rounded to half precision), with `batch` as its golden observations, into `out`."""
     out.mkdir(parents=True, exist_ok=True)
-    model = WorldActionModel(CONFIGS[config_name])
-    model.load_state_dict(load_file(weights))
     model.eval()
     save_file(half(model), out / "weights.safetensors")
-    normalisation = load_normalisation(normalisation_path)
-    data = Episodes.load(data_folder)
-    batch = golden_batch(data, normalisation, 4, seed=0)
-    save_file(golden(model, batch, STEPS, seed=0), out / "golden.safetensors")
+    save_file(golden(model, batch, steps, seed=0), out / "golden.safetensors")
     export_graphs(model, out, examples(model, batch))
-    parents = {"config": config_name, "parameters": sum(p.numel() for p in model.parameters())}
-    parents |= {"demonstrations": len(np.unique(data.key, axis=0)), "recordings": len(data.usable)}
-    manifests.write(out, make_manifest(out, normalisation, parents))
+    parents = {"parameters": sum(p.numel() for p in model.parameters()), **parents}
+    manifests.write(out, make_manifest(out, normalisation, parents, steps, name))
+
+
+def export(
+    weights: Path,
+    normalisation_path: Path,
+    data_folder: Path,
+    out: Path,
+    config_name: str,
+    steps: int = STEPS,
+    name: str = tasks.SUITE,
+) -> None:
+    """Everything in `out`, from files."""
+    model = WorldActionModel(CONFIGS[config_name])
+    model.load_state_dict(load_file(weights))
+    normalisation, data = load_normalisation(normalisation_path), Episodes.load(data_folder)
+    parents = {"config": config_name, "demonstrations": data.episodes, "recordings": len(data.usable)}
+    batch = golden_batch(data, normalisation, GOLDEN, seed=0)
+    export_model(model, normalisation, batch, out, parents, steps, name)
 
 
 @torch.no_grad()
-def examples(model: WorldActionModel, batch: Any) -> dict[str, tuple[Tensor, ...]]:
+def examples(model: WorldActionModel, batch: Batch) -> dict[str, tuple[Tensor, ...]]:
     """Inputs of batch 1 for each graph: the shapes are fixed at one observation."""
     images, tokens, state = batch.images[:1], batch.tokens[:1], batch.state[:1]
     context = model.context(images, tokens, state)
@@ -264,8 +289,18 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("runs/data"))
     parser.add_argument("--out", type=Path, default=Path("models/so101-tabletop"))
     parser.add_argument("--config", choices=CONFIGS, default="nano")
+    parser.add_argument("--steps", type=int, default=STEPS, help="denoising steps it is to be run with")
+    parser.add_argument("--name", default=tasks.SUITE)
     arguments = parser.parse_args()
-    export(arguments.weights, arguments.normalisation, arguments.data, arguments.out, arguments.config)
+    export(
+        arguments.weights,
+        arguments.normalisation,
+        arguments.data,
+        arguments.out,
+        arguments.config,
+        arguments.steps,
+        arguments.name,
+    )
     print(f"{arguments.out}: {', '.join(sorted(p.name for p in arguments.out.iterdir()))}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 
 import numpy as np
@@ -11,7 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from edge_wam import manifest as manifests
-from edge_wam.errors import ManifestError
+from edge_wam.errors import EngineError, ManifestError
+from edge_wam.sim import tasks
 from edge_wam.think.engine import FILES, GRAPHS, Engine
 from edge_wam.train import export, flow
 from edge_wam.train.dataset import Episodes, make_features
@@ -56,6 +58,7 @@ def shipped_model(folder):
 def test_the_engine_reproduces_eager_torch_on_the_golden_batch(engine):
     assert engine.agreement.rows < 1e-3
     assert engine.agreement.frames < 1e-2
+    assert engine.agreement.progress < 1e-3
 
 
 @pytest.mark.parametrize("decided", [0, 5])
@@ -126,7 +129,49 @@ def test_the_manifest_holds_the_scales_of_the_training(manifest, drawn_data):
     assert np.allclose(manifest.normalisation.action_std_rad, scales.action_std_rad)
     assert np.allclose(manifest.normalisation.position_mean_rad, scales.position_mean_rad)
     assert manifest.parents["config"] == "debug"
-    assert manifest.parents["demonstrations"] == 4
+    assert manifest.parents["demonstrations"] == 10
+
+
+def test_the_manifest_knows_every_command_of_the_suite_in_every_language(manifest):
+    assert {c.id for c in manifest.commands} == {c.id for c in tasks.commands()}
+    assert all(c.phrases == tasks.command(c.id).phrases for c in manifest.commands)
+    assert manifest.words == tasks.WORDS
+    longest = max(len(p.split()) for c in tasks.commands() for p in tasks.training_phrases(c))
+    assert longest <= manifest.words
+
+
+def test_progress_is_told_as_two_chances(engine, shipped_model, drawn_data):
+    data = Episodes.load(drawn_data)
+    batch = export.golden_batch(data, data.normalisation(), 3, seed=5)
+    with torch.no_grad():
+        eager = shipped_model.context(batch.images, batch.tokens, batch.state)["progress"]
+    for index in range(3):
+        seen = engine.context(
+            batch.images[index].numpy(), batch.tokens[index].numpy(), batch.state[index].numpy()
+        )
+        assert np.allclose(seen.progress, [eager[index, 0], eager[index, 1].sigmoid()], atol=1e-4)
+
+
+def test_another_progress_than_the_golden_one_is_refused(engine, folder, tmp_path):
+    golden = load_file(folder / "golden.safetensors")
+    golden["progress"][1, 0] += 0.1
+    save_file(golden, tmp_path / "golden.safetensors")
+    with pytest.raises(EngineError, match=r"progress by 0\.1"):
+        engine.verify(tmp_path / "golden.safetensors")
+
+
+def test_steps_and_name_are_the_exporters_choice(model, drawn_data, tmp_path, monkeypatch):
+    """A student's way: one step, another name, the same files."""
+    monkeypatch.setattr(export, "export_graphs", lambda model, out, example: [
+        (out / f"{name}.onnx").write_bytes(b"graph") for name in GRAPHS
+    ])  # fmt: skip
+    data = Episodes.load(drawn_data)
+    scales = data.normalisation()
+    batch = export.golden_batch(data, scales, 2, seed=0)
+    export.export_model(copy.deepcopy(model), scales, batch, tmp_path, {"config": "debug"}, 1, "student")
+    made = manifests.load(tmp_path)
+    assert (made.steps, made.name) == (1, "student")
+    assert made.files == manifests.hashes(tmp_path, FILES)
 
 
 def test_the_golden_batch_is_what_the_robot_would_see(folder, drawn_data):
@@ -134,10 +179,13 @@ def test_the_golden_batch_is_what_the_robot_would_see(folder, drawn_data):
     data = Episodes.load(drawn_data)
     golden = load_file(folder / "golden.safetensors")
     assert golden["images"].dtype == torch.uint8
-    states = make_features(data.normalisation()).state(data.position_rad.astype(float), data.sent_rad)
+    states = make_features(data.normalisation()).state(
+        data.arrays["position_rad"].astype(float), data.arrays["sent_rad"]
+    )
     for index in range(len(golden["state"])):
-        (at,) = np.flatnonzero(np.abs(states - golden["state"][index].numpy()).max(1) < 1e-6)
-        assert np.array_equal(golden["images"][index].numpy(), data.frames[at])
+        at = np.flatnonzero(np.abs(states - golden["state"][index].numpy()).max(1) < 1e-6)
+        assert len(at)  # a drawn episode's last recordings are all the same
+        assert np.array_equal(golden["images"][index].numpy(), data.frames[at[0]])
 
 
 def test_scales_survive_the_way_through_a_file(tmp_path, drawn_data):
