@@ -119,6 +119,24 @@ def test_no_episodes_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     refused(capsys, "demo", "--episodes", "0")
 
 
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (("--episodes", "0"), "--episodes"),
+        (("--policy", "models/so101-tabletop@1"), "LABEL=FOLDER"),
+        (("--policy", "a=no-such-model@1"), "no-such-model"),
+        (("--task", "pusch"), "did you mean 'push'"),
+        (("--group", "unseen"), "held_out_pair"),
+        (("--seed", "100"), "seed of 0 to 99"),
+        (("--delay-ms", "-1"), "--delay-ms"),
+    ],
+)
+def test_evaluation_that_cannot_be_is_refused_before_it_begins(
+    capsys: pytest.CaptureFixture[str], argv: tuple[str, ...], said: str
+) -> None:
+    assert said in refused(capsys, "evaluate", *argv)
+
+
 def test_film_that_cannot_be_written_is_known_at_once(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
