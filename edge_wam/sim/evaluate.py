@@ -6,6 +6,9 @@ time, on all cores and, under torchrun, on several machines.
 
 Every policy runs in its own engine as on the robot, and is told the trial's phrase word for word. With
 --out each result is kept as it comes, so what was interrupted goes on. The last line is JSON.
+
+More machines: the same command under `torchrun ... -m edge_wam evaluate ...` on each, with an --out that
+all of them share. Each does its part of the trials; the first waits for the others and shows the score.
 """
 
 from __future__ import annotations
