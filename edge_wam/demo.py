@@ -31,7 +31,7 @@ from edge_wam.orders import Order, Orders, Verb, VoiceOrders
 from edge_wam.pilot import Pilot
 from edge_wam.process import on_interrupt
 from edge_wam.robot import Sound, check, house, meaning, simulated
-from edge_wam.script import Ending, Script, Teller, outcome_text
+from edge_wam.script import Ending, Script, Teller, outcome_text, table_text
 from edge_wam.sense.wav import read_wav, write_wav
 from edge_wam.ticklog import Figures as LoopFigures
 from edge_wam.ticklog import TickLog
@@ -68,9 +68,10 @@ def command_wanted(manifest: Manifest, text: str, language: str) -> Command:
     command = manifest.command_of(text, None)
     if command is None:
         known = [c.tokens for c in manifest.commands]
+        examples = {words.split()[0]: words for words in reversed(known)}  # one for each verb
         raise ManifestError(
-            f"unknown command '{text}'{nearest(text, known)}; "
-            f"model '{manifest.name}' knows: {', '.join(known)}"
+            f"unknown command '{text}'{nearest(text, known)}; model '{manifest.name}' knows {len(known)}, "
+            f"such as: {', '.join(reversed(examples.values()))}"
         )
     manifest.phrases(language)
     return command
@@ -90,9 +91,12 @@ def sentence(wanted: Wanted, command: Command, language: str, folder: Path) -> t
     phrase = command.phrases[language][0]
     try:
         return sim.sample(language, command.id), f'a recorded voice says "{phrase}"'
-    except VoiceError:
-        write_wav(said, sim.speak(phrase, language))
-        return said, f'espeak-ng says "{phrase}"'
+    except VoiceError as unrecorded:
+        try:
+            write_wav(said, sim.speak(phrase, language))
+        except VoiceError as mute:
+            raise VoiceError(f"{unrecorded}; and espeak-ng cannot stand in: {mute}") from mute
+        return said, f'espeak-ng says "{phrase}" (there is no recording of it)'
 
 
 class Show(NamedTuple):
@@ -106,7 +110,7 @@ class Show(NamedTuple):
 
 
 def demo(config: Config, manifest: Manifest, wanted: Wanted) -> int:
-    """Run it. 0 if every named cube was lifted, 1 if not."""
+    """Run it. 0 if the command was carried out every time, 1 if not."""
     if config.robot.port != SIMULATED:
         raise EdgeWamError(
             f"the demo drives the simulated arm; robot.port is '{config.robot.port}'. Try: edge-wam run"
@@ -114,6 +118,7 @@ def demo(config: Config, manifest: Manifest, wanted: Wanted) -> int:
     if not wanted.out.resolve().parent.is_dir():
         raise EdgeWamError(f"--out: there is no folder {wanted.out.resolve().parent} to leave the film in")
     command = command_wanted(manifest, asked(wanted), config.voice.language)
+    simulated("tasks").command(command.id)  # a table can be laid for it, and it can be judged
     check(config, manifest)
     remove_leftovers()
     with tempfile.TemporaryDirectory(prefix="edge-wam-") as temporary:
@@ -176,13 +181,14 @@ def _write(
     np.savez(show.folder / "ticks.npz", **kept)
     last = endings[-1] if endings else None
     events = [(event.t_s, event.text) for event in pilot.events]
-    events += [(ending.t_s, outcome_text(ending)) for ending in endings]
+    events += [(ending.t_s, f"judge: {outcome_text(ending)}") for ending in endings]
     story = {
         "command": show.command.tokens,
         "heard": heard,
         "events": [{"t_s": t_s, "text": text} for t_s, text in sorted(events)],
         "outcome": outcome_text(last) if last else "stopped before the end",
-        "success": bool(last and last.lifted),
+        "success": bool(last and last.done),
+        "done_s": last.t_s if last and last.done else None,
         "figures": figures,
         "joints": list(JOINTS),
     }
@@ -223,7 +229,7 @@ def _pair(figures: Figures, name: str) -> str:
 
 def _report(wanted: Wanted, endings: list[Ending], figures: Figures, folder: Path) -> int:
     print(f"\n{table(figures)}")
-    lifted = sum(ending.lifted for ending in endings)
+    done = sum(ending.done for ending in endings)
     if (folder / "sight.npz").exists():
         print(f"  {film.imagination_error(folder)}")
         path = film.make(folder, wanted.out)
@@ -233,11 +239,11 @@ def _report(wanted: Wanted, endings: list[Ending], figures: Figures, folder: Pat
         if not wanted.headless and shutil.which("xdg-open") and _screen():
             subprocess.Popen(["xdg-open", str(path)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     for ending in endings:
-        print(outcome_text(ending))
+        print(f"{ending.command}: {outcome_text(ending)}{table_text(ending.truth)}")
     if len(endings) < wanted.episodes:
         print(f"stopped after {len(endings)} of {wanted.episodes} episodes")
-    print(f"{lifted} of {wanted.episodes} lifted")
-    return 0 if lifted == wanted.episodes else 1
+    print(f"{done} of {wanted.episodes} done")
+    return 0 if done == wanted.episodes else 1
 
 
 def _screen() -> bool:

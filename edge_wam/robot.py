@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -152,7 +152,7 @@ class House:
 
 
 class Stage:
-    """The demo's end of the simulated robot: new cubes, and the judge's verdict."""
+    """The demo's end of the simulated robot: a new table, and the judge's verdict."""
 
     def __init__(self, wishes: Mailbox, truths: Mailbox, wish_type: object) -> None:
         import numpy as np
@@ -165,35 +165,46 @@ class Stage:
         letter = self._truths.get()
         return "" if letter is None else bytes(letter.record["port"]).decode()
 
-    def scatter(self, seed: int, command_id: str) -> None:
-        """New cubes; from now on the judge judges this command ('' for none)."""
+    def lay(self, seed: int, command_id: str) -> None:
+        """A table on which the command makes sense ('': any), laid by the seed. Nothing is judged yet."""
         self._record["episode"] += 1
         self._record["seed"], self._record["command"] = seed, command_id.encode()
+        self._record["judging"] = False
+        self._wishes.put(self._record)
+
+    def judge(self) -> None:
+        """The command was heard: its time limit runs, and what is moved from now on counts."""
+        self._record["judging"] = True
         self._wishes.put(self._record)
 
     def verdict(self) -> Truth | None:
-        """The judge's word on the present episode; None until the robot has taken the wish."""
+        """The judge's word on what was asked last; None until the robot has taken the wish."""
         letter = self._truths.get()
-        if letter is None or letter.record["episode"] != self._record["episode"]:
+        asked = self._record
+        if letter is None or any(letter.record[name] != asked[name] for name in ("episode", "judging")):
             return None
         record = letter.record
         return Truth(
             bool(record["success"]),
             bool(record["wrong_object"]),
             bool(record["over"]),
-            tuple(bytes(colour).decode() for colour in record["colours"]),
-            bytes(record["lifted"]).decode(),
+            _words(record["cubes"]),
+            _words(record["plates"]),
         )
 
 
 class Truth(NamedTuple):
-    """What the simulator knows: success means that the named cube is up and has stayed up."""
+    """What the simulator knows: the judge's verdict (sim/judge.py), and the colours on the table."""
 
     success: bool
     wrong_object: bool
     over: bool
-    colours: tuple[str, ...]
-    lifted: str
+    cubes: tuple[str, ...]
+    plates: tuple[str, ...]
+
+
+def _words(colours: Iterable[bytes]) -> tuple[str, ...]:
+    return tuple(bytes(colour).decode() for colour in colours if colour)
 
 
 def sight_of(config: Config, manifest: Manifest, frames: str) -> Sight:

@@ -32,13 +32,12 @@ class Ending(NamedTuple):
     """How one episode ended: what was asked, what the judge saw (None: never heard), how long it took."""
 
     command: str
-    colours: tuple[str, ...]
     truth: Truth | None
     seconds: float
     t_s: float
 
     @property
-    def lifted(self) -> bool:
+    def done(self) -> bool:
         return self.truth is not None and self.truth.success
 
 
@@ -104,6 +103,7 @@ class Script:
             self._enter(Act.SPEAKING, now_s)
         elif self._act is Act.SPEAKING:
             if any(order.verb is Verb.DO for order in orders):
+                self._stage.judge()
                 self._enter(Act.MOVING, now_s)
             elif in_act_s > HEAR_S:
                 self._tell("nothing was heard that is a command")
@@ -122,24 +122,30 @@ class Script:
             orders.append(Order(Verb.QUIT))
             self._enter(Act.DONE, now_s)
             return
-        self._stage.scatter(self._seed + self._episode, self._command.id)
+        self._stage.lay(self._seed + self._episode, self._command.id)
         self._enter(Act.SETTING, now_s)
 
     def _end(self, truth: Truth | None, now_s: float) -> None:
-        colours = () if truth is None else truth.colours
-        self.endings.append(Ending(self._command.tokens, colours, truth, now_s - self._since_s, now_s))
-        self._tell(f"judge: {outcome_text(self.endings[-1])}")
+        self.endings.append(Ending(self._command.tokens, truth, now_s - self._since_s, now_s))
+        self._tell(f"judge: {outcome_text(self.endings[-1])}{table_text(truth)}")
         self._enter(Act.SHOWING, now_s)
 
 
 def outcome_text(ending: Ending) -> str:
-    """One line about how an episode ended."""
+    """A few words about how an episode ended."""
     truth = ending.truth
     if truth is None:
         return f'"{ending.command}" was not heard; nothing moved'
-    on_table = f"(on the table: {', '.join(ending.colours)})"
     if truth.success:
-        return f"the {truth.lifted} cube is lifted after {ending.seconds:.1f} s {on_table}"
-    if truth.wrong_object:
-        return f"the wrong cube was lifted {on_table}"
-    return f"not lifted within {ending.seconds:.0f} s {on_table}"
+        slip = ", but a wrong cube or plate on the way" if truth.wrong_object else ""
+        return f"done after {ending.seconds:.1f} s{slip}"
+    slip = "the wrong cube or plate; " if truth.wrong_object else ""
+    return f"{slip}not done within {ending.seconds:.0f} s"
+
+
+def table_text(truth: Truth | None) -> str:
+    """What lay on the table, in brackets; "" where nothing is known."""
+    if truth is None:
+        return ""
+    plates = f"; plates: {', '.join(truth.plates)}" if truth.plates else ""
+    return f" (cubes: {', '.join(truth.cubes)}{plates})"

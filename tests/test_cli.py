@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from edge_wam import manifest
 from edge_wam.cli import main
 from edge_wam.config import home
 
@@ -96,10 +97,16 @@ def test_port_that_does_not_exist_is_named(capsys: pytest.CaptureFixture[str], r
     assert "/dev/ttyNOPE7" in refused(capsys, "run", "--config", str(robot / "robot.toml"))
 
 
-def test_unknown_command_lists_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_command_proposes_the_nearest_and_one_of_each_verb(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     line = refused(capsys, "demo", "--command", "pick up the yellow cube")
     assert "pick up the yellow cube" in line
-    assert "pick up the purple cube" in line
+    assert "did you mean 'pick up the" in line
+    commands = manifest.load(MODEL).commands
+    assert {command.tokens.split()[0] for command in commands} == {
+        words.split()[0] for words in line.split("such as: ")[1].split(", ")
+    }
 
 
 def test_negated_command_is_not_the_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,7 +1,7 @@
 """A recording folder becomes a film a person likes, a still for the README, and a figure.
 
     film.make(Path("recording"), Path("demo.mp4"))      # real pace, 15 frames a second
-    film.poster(Path("recording"), Path("demo.png"))    # the moment of lifting, or the end
+    film.poster(Path("recording"), Path("demo.png"))    # the moment it was done, or the end
     print(film.imagination_error(Path("recording")))    # imagined 0.6x of 'nothing changes'
 
 The front camera with the command, the wrist camera, what was imagined beside what then happened,
@@ -18,7 +18,7 @@ import numpy as np
 
 from edge_wam.film import imagination, recording, writer
 from edge_wam.film.imagination import CameraImagination, ImaginationError
-from edge_wam.film.page import Page, lifted_s
+from edge_wam.film.page import Page
 from edge_wam.film.recording import Recording, RecordingError
 from edge_wam.types import FloatArray, ImageArray
 
@@ -38,10 +38,9 @@ def make(folder: Path, out: Path, progress: bool = True) -> Path:
 
 
 def poster(folder: Path, out_png: Path) -> Path:
-    """One still: the moment of lifting, or the end. Raises RecordingError."""
+    """One still: the moment it was done, or the end. Raises RecordingError."""
     story = recording.read(folder)
-    lifted = lifted_s(story)
-    picture = Page(story).draw(story.end_s if lifted is None else lifted, ended=True)
+    picture = Page(story).draw(story.end_s if story.done_s is None else story.done_s, ended=True)
     out_png.parent.mkdir(parents=True, exist_ok=True)
     picture.save(out_png, "PNG", optimize=True)
     return out_png

@@ -69,7 +69,6 @@ class Page:
         self._past = bright
         shade = np.linspace(0, 225, CAPTION_PX).astype(np.uint8)
         self._shade = Image.fromarray(np.repeat(shade[:, None], FRONT.width, 1))
-        self._lifted_s = lifted_s(recording)
         self._still = self._background()
 
     def draw(self, t_s: float, ended: bool = False) -> Picture:
@@ -78,7 +77,8 @@ class Page:
 
         page = self._still.copy()
         pen = ImageDraw.Draw(page)
-        told = ended or (self._lifted_s is not None and t_s >= self._lifted_s)
+        done_s = self._recording.done_s
+        told = ended or (done_s is not None and t_s >= done_s)
         self._draw_front(page, pen, t_s, told)
         self._draw_wrist(page, t_s)
         self._draw_facts(pen, t_s)
@@ -199,8 +199,7 @@ class Page:
             first = "listening" if run.heard else f"asked: “{run.command}”"
         parts: list[tuple[str, Colour]] = [(fitted(first, 15, 420), TEXT)]
         if told:
-            word = "lifted" if "lift" in run.outcome.lower() else "success"
-            parts.append((f"{word}: {'yes' if run.success else 'no'}", GOOD if run.success else BAD))
+            parts.append(("done", GOOD) if run.success else ("not done", BAD))
         figures = figures_in_order(run.figures)
         ratio = self._error.together.ratio
         if np.isfinite(ratio):
@@ -213,12 +212,6 @@ class Page:
                 break
             pen.text((x, 27), text, fill=colour, font=face, anchor="lm")
             x += face.getlength(text) + 24
-
-
-def lifted_s(recording: Recording) -> float | None:
-    """When the robot's success is told of in an event that speaks of lifting; None if it is not."""
-    lifts = [event.t_s for event in recording.events if "lifted" in event.text.lower()]
-    return lifts[-1] if lifts and recording.success else None
 
 
 def _legible(heard: Heard) -> str:

@@ -4,7 +4,7 @@
                 imagined (m, C, F, P, P, 3) uint8 in the order front, wrist; ahead_s (F,);
                 chunk_t0_s, chunk_ready_s (k,)
     ticks.npz   t_s (N,), sent_rad, measured_rad, wish_rad (N, J), wish NaN where the arm held
-    run.json    command, heard, events, outcome, success, figures, joints
+    run.json    command, heard, events, outcome, success, done_s, figures, joints
 
 All times are seconds of one monotonic clock. What is not there (a camera, the imagination, the
 ticks) is an empty array, and whoever uses the recording leaves that part out; a folder without any
@@ -83,7 +83,7 @@ class Ticks(NamedTuple):
 
 
 class Recording(NamedTuple):
-    """Everything a film needs."""
+    """Everything a film needs. done_s: when the command had been carried out; None: never."""
 
     sight: Sight
     ticks: Ticks
@@ -92,6 +92,7 @@ class Recording(NamedTuple):
     events: tuple[Happened, ...]
     outcome: str
     success: bool
+    done_s: float | None
     figures: tuple[tuple[str, float], ...]
     joints: tuple[str, ...]
 
@@ -117,13 +118,14 @@ def read(folder: Path) -> Recording:
             events=tuple(Happened(float(e["t_s"]), str(e["text"])) for e in run["events"]),
             outcome=str(run["outcome"]),
             success=bool(run["success"]),
+            done_s=None if run["done_s"] is None else float(run["done_s"]),
             figures=tuple((str(name), float(value)) for name, value in run["figures"].items()),
             joints=tuple(map(str, run["joints"])),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RecordingError(
-            f"{folder / 'run.json'}: expected command, heard, events, outcome, success, figures and joints; "
-            f"found a fault at {error}; try: record again"
+            f"{folder / 'run.json'}: expected command, heard, events, outcome, success, done_s, figures and "
+            f"joints; found a fault at {error}; try: record again"
         ) from error
     return recording
 

@@ -3,8 +3,8 @@
 Nothing of it is known to the runtime but a serial port, two camera serials and a sound: what a real
 robot would show. The judge's mailbox is for the demo alone.
 
-    WISH   demo -> robot    a new episode: scatter these cubes, judge this command
-    TRUTH  robot -> demo    where the port is, and the verdict so far
+    WISH   demo -> robot    a new episode: lay a table for this command; then: judge it from now on
+    TRUTH  robot -> demo    where the port is, what lies on the table, and the verdict so far
 """
 
 from __future__ import annotations
@@ -23,22 +23,26 @@ from edge_wam.mailbox import Mailbox, RecordType
 from edge_wam.process import Life
 from edge_wam.sense.camera import CameraSpec, load_calibration
 from edge_wam.sim.camera import FrameOutlet
-from edge_wam.sim.scene import FRAME_RATE_HZ, PHYSICS_DT_S
+from edge_wam.sim.judge import Judge, Verdict
+from edge_wam.sim.scene import COLOURS, FRAME_RATE_HZ, PHYSICS_DT_S
 from edge_wam.sim.servos import ServoChain
-from edge_wam.sim.tasks import Judge, Verdict, colour_of
+from edge_wam.sim.tasks import command, table_for
 from edge_wam.sim.wire import PtyPort
 from edge_wam.sim.world import World, make_renderer
 
-WISH: RecordType = np.dtype([("episode", np.int64), ("seed", np.int64), ("command", "S64")])
+WISH: RecordType = np.dtype(
+    [("episode", np.int64), ("seed", np.int64), ("command", "S64"), ("judging", np.bool_)]
+)
 TRUTH: RecordType = np.dtype(
     [
         ("port", "S128"),
         ("episode", np.int64),
+        ("judging", np.bool_),
         ("success", np.bool_),
         ("wrong_object", np.bool_),
         ("over", np.bool_),
-        ("colours", "S16", (3,)),
-        ("lifted", "S16"),
+        ("cubes", "S16", (len(COLOURS),)),  # colours; b"" where there are fewer
+        ("plates", "S16", (len(COLOURS),)),
     ]
 )
 _BEHIND_S = 0.1  # a machine that cannot keep up loses simulated time rather than racing after it
@@ -108,7 +112,7 @@ class Photographer:
 
 
 class Stage:
-    """Episodes: which cubes lie there, and what is to be judged."""
+    """Episodes: what lies on the table, and what is to be judged. The arm stays where it is throughout."""
 
     def __init__(self, world: World, wishes: Mailbox, truths: Mailbox, port: str) -> None:
         self._world, self._wishes, self._truths = world, wishes, truths
@@ -120,18 +124,25 @@ class Stage:
     def look(self) -> None:
         """Once a physics tick or so: take a new wish, judge."""
         if (letter := self._wishes.take()) is not None:
-            seed, command = int(letter.record["seed"]), bytes(letter.record["command"]).decode()
-            scene = self._world.scatter(np.random.default_rng(seed), seed, colour_of(command))
-            self._record["episode"] = letter.record["episode"]
-            self._record["colours"] = [colour.encode() for colour in scene.colours]
-            self._judge = Judge(self._world, command) if command else None
+            self._obey(letter.record)
         self.tell()
+
+    def _obey(self, wish: Any) -> None:
+        name = bytes(wish["command"]).decode()
+        if wish["episode"] != self._record["episode"]:
+            seed = int(wish["seed"])
+            table = table_for(command(name) if name else None, np.random.default_rng(seed), seed)
+            self._world.set_table(table)
+            self._record["episode"] = wish["episode"]
+            for kind, colours in (("cubes", table.colours), ("plates", table.plates)):
+                self._record[kind] = [c.encode() for c in colours] + [b""] * (len(COLOURS) - len(colours))
+        self._record["judging"] = wish["judging"]
+        self._judge = Judge(self._world, name) if wish["judging"] else None
 
     def tell(self) -> None:
         """Publish the verdict so far."""
         verdict = Verdict(False, False, False) if self._judge is None else self._judge.look()
         self._record["success"], self._record["wrong_object"], self._record["over"] = verdict
-        self._record["lifted"] = (self._world.lifted() or "").encode()
         self._truths.put(self._record)
 
 
