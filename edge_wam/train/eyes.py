@@ -63,7 +63,7 @@ class Look(nn.Module):
 
     def forward(self, coarse: Tensor, question: Tensor) -> Tensor:
         scale, shift = self.film(question)[:, :, None, None].chunk(2, dim=1)
-        h = F.gelu(self.conv1(F.gelu(coarse * (1 + scale) + shift)))
+        h = F.gelu(self.conv1(F.gelu(torch.addcmul(shift, coarse, 1 + scale))))
         heat = (self.conv2(h).flatten(2) * self.temperature).softmax(dim=-1)
         return (heat @ self.grid).flatten(1)
 
