@@ -12,6 +12,7 @@ from edge_wam.think.features import Features, Normalisation
 from edge_wam.train import flow
 from edge_wam.train.dataset import Batch, Episodes, Seeing
 from edge_wam.train.model import BODY, Seen, WorldActionModel
+from edge_wam.train.parallel import device_of, moved
 from edge_wam.train.pictures import imagination_sheet
 from edge_wam.train.text import examination, is_read
 
@@ -22,9 +23,11 @@ LOOKED_AT = 256  # scenes or recordings
 def reading(model: WorldActionModel) -> dict[str, float]:
     """Share of phrases that are read right: trained ones, held-out phrasings, held-out pairs."""
     groups = ("training", "held_out_phrasing", "held_out_pair")
-    exams = {name: examination(name) for name in groups}
+    exams, device = {name: examination(name) for name in groups}, device_of(model)
     return {
-        f"read_{name}": round(float(is_read(model.reader.logits(tokens), slots).float().mean()), 5)
+        f"read_{name}": round(
+            float(is_read(model.reader.logits(tokens.to(device)), slots.to(device)).float().mean()), 5
+        )
         for name, (tokens, slots) in exams.items()
     }
 
@@ -42,11 +45,11 @@ def poses(model: WorldActionModel, batch: Batch) -> tuple[Tensor, Tensor]:
 def seeing(model: WorldActionModel, data: Seeing, features: Features) -> dict[str, float]:
     """Errors of both poses on single scenes, and (moving_...) on recordings of episodes."""
     rng, scales = np.random.default_rng(0), features.normalisation
-    still = data.scenes.batch(data.scenes.held_out[:LOOKED_AT], features, rng)
+    still = moved(data.scenes.batch(data.scenes.held_out[:LOOKED_AT], features, rng), device_of(model))
     found = pose_error(*poses(model, still), still, scales)
     if data.episodes is not None:
         index = data.episodes.draw(LOOKED_AT, rng, data.episodes.held_out)
-        moving = data.episodes.batch(index, features, rng, video=False)
+        moving = moved(data.episodes.batch(index, features, rng, video=False), device_of(model))
         found |= pose_error(*poses(model, moving), moving, scales, "moving_")
     return found
 
@@ -56,17 +59,19 @@ def acting(model: WorldActionModel, data: Episodes, features: Features, sheet: P
     """Errors of rows (standard deviations; ten steps and one), of imagined frames (how many times less than
     of 'nothing changes'), of progress and of both poses; and a sheet of imagined frames."""
     rng, generator = np.random.default_rng(0), torch.Generator().manual_seed(0)
-    batch = data.batch(data.draw(LOOKED_AT, rng, data.held_out), features, rng, video=True)
+    device = device_of(model)
+    batch = moved(data.batch(data.draw(LOOKED_AT, rng, data.held_out), features, rng, video=True), device)
     context = model.context(batch.images, batch.tokens, batch.state)
     loss, _ = flow.action_loss(model, context, batch.rows, 2, generator, clean=False)
-    noise = torch.randn(batch.rows.shape, generator=generator)
+    noise = torch.randn(batch.rows.shape, generator=generator).to(device)
     rows, act_kv = flow.sample_actions(model, context, noise, 10)
     naive, _ = flow.sample_actions(model, context, noise, 1)
-    start = torch.randn(batch.future.shape, generator=generator)
+    start = torch.randn(batch.future.shape, generator=generator).to(device)
     frames = flow.sample_video(model, context, act_kv, batch.images, start, 1)
     error, still_error = flow.imagination_error(frames, batch)
     ratio = (still_error / error.clamp(min=1e-9)).tolist()
-    imagination_sheet(sheet, batch, frames)
+    cpu = torch.device("cpu")
+    imagination_sheet(sheet, moved(batch, cpu), moved(frames, cpu))
     far, done = context["progress"][:, 0], context["progress"][:, 1] > 0
     truth = batch.progress[:, 1] > 0.5
     found = {
@@ -88,7 +93,7 @@ def pose_error(
 ) -> dict[str, float]:
     """Median and 90th percentile error of the body joints of both poses, and the median of the grasp's roll,
     in radians, where there are labels."""
-    std = torch.from_numpy(scales.position_std_rad[:BODY].astype(np.float32))
+    std = torch.from_numpy(scales.position_std_rad[:BODY].astype(np.float32)).to(key.device)
     found: dict[str, float] = {}
     for name, ours, truth in (("key", key, batch.key), ("place", place, batch.place)):
         error = ((ours[:, :BODY] - truth[:, :BODY]).abs() * std).flatten()

@@ -3,6 +3,8 @@
 Conventions: s = 0 is clean, s = 1 is noise; x_s = (1 - s) x + s e; the actions' velocity is e - x.
 The future is predicted clean, as the frame itself; its noisy input is the *change* to the present
 frame (most pixels do not change), and its loss is weighted by 1 / max(s, .25)^2, the velocity's weight.
+
+Noise is drawn on the CPU, by the generator given, and sent where the model is: the same on every device.
 """
 
 from __future__ import annotations
@@ -56,6 +58,7 @@ def action_loss(
         level = torch.where(last & (torch.rand(len(x), generator=generator) < 0.6), torch.zeros(()), level)
     noise = torch.randn(x.shape, generator=generator)
     keep = committed_mask(len(x), x.shape[1], generator, committed_max)
+    level, noise, keep = (drawn.to(x.device) for drawn in (level, noise, keep))
     s = level[:, None, None] * (1 - keep[..., None])
     velocity, kv = model.act(context["kv"], context["hint"], (1 - s) * x + s * noise, keep, level)
     weight = ((1 - keep) * (level > 0)[:, None])[..., None]
@@ -74,9 +77,9 @@ def video_loss(
     """Clean-frame prediction of the future, on the contexts that are imaginable."""
     present = small(batch.images)[:, :, None]
     change = batch.future - present
-    level = video_level(len(change), generator)
+    level = video_level(len(change), generator).to(change.device)
     s = level[:, None, None, None, None, None]
-    noisy = (1 - s) * change + s * torch.randn(change.shape, generator=generator)
+    noisy = (1 - s) * change + s * torch.randn(change.shape, generator=generator).to(change.device)
     frames = model.dream(
         context["kv"], act_kv, context["fine"], context["coarse"], batch.images, noisy, level
     )
@@ -98,14 +101,14 @@ def sample_actions(
 
     committed (B, K, J) holds decided rows, NaN where undecided.
     """
-    keep = torch.zeros(noise.shape[:2]) if committed is None else (~committed[..., 0].isnan()).float()
+    keep = torch.zeros_like(noise[..., 0]) if committed is None else (~committed[..., 0].isnan()).float()
     given = torch.zeros_like(noise) if committed is None else committed.nan_to_num()
     x = torch.where(keep[..., None] > 0, given, noise)
     for step in range(steps):
-        level = torch.full((len(x),), 1 - step / steps)
+        level = torch.full((len(x),), 1 - step / steps, device=x.device)
         velocity, _ = model.act(context["kv"], context["hint"], x, keep, level)
         x = x - velocity * (1 - keep[..., None]) / steps
-    _, kv = model.act(context["kv"], context["hint"], x, keep, torch.zeros(len(x)))
+    _, kv = model.act(context["kv"], context["hint"], x, keep, torch.zeros_like(x[:, 0, 0]))
     return x, kv
 
 
@@ -123,7 +126,7 @@ def sample_video(
     x = noise
     for step in range(steps):
         s = 1 - step / steps
-        level = torch.full((len(x),), s)
+        level = torch.full((len(x),), s, device=x.device)
         frames = model.dream(context["kv"], act_kv, context["fine"], context["coarse"], images, x, level)
         change = frames - present
         x = x + (change - x) / (steps - step)  # Euler on the straight line to the predicted clean change

@@ -78,6 +78,10 @@ CONFIGS: dict[str, Config] = {
     "nano": Config(),
     "micro": Config(width=256, layers=8),
     "tiny": Config(width=384, layers=8),
+    # What the same code grows to. None of these was trained; `python -m edge_wam.train.rooflines`.
+    "50M": Config(width=576, layers=12, mlp=4),
+    "300M": Config(width=1024, layers=24, mlp=4),
+    "1.3B": Config(width=2048, layers=26, mlp=4),
 }
 
 

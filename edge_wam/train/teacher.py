@@ -8,7 +8,8 @@
 
 Each stage writes log.jsonl (a line every 20 steps), pictures (loss curves; present, imagined and true
 future side by side) and a checkpoint it resumes from: weights as safetensors, the optimisers' moments
-beside them. The schedule is in steps, so a stopped run goes on exactly where it was.
+beside them. The schedule is in steps, so a stopped run goes on exactly where it was. Several GPUs or
+machines: the same line after `torchrun` (parallel.py).
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from edge_wam.think.features import Features, Normalisation
 from edge_wam.train import figures, flow
 from edge_wam.train.dataset import Batch, Episodes, Seeing, make_features
 from edge_wam.train.model import CONFIGS, Config, WorldActionModel
+from edge_wam.train.parallel import Team, autocast, generator, join, moved, unsynchronised
 from edge_wam.train.pictures import curves
 from edge_wam.train.reader import DROPOUT
 from edge_wam.train.text import Sentences
@@ -41,13 +42,6 @@ VIDEO_EVERY = 2
 VIDEO_WEIGHT, PROGRESS_WEIGHT = 0.5, 0.2
 LEARNING_RATE = {"read": 3e-3, "see": 2e-3, "joint": 8e-4}
 LOOKED_AT = 256  # held-out recordings
-
-
-def autocast() -> Any:
-    """bf16 where the CPU computes in it, fp32 elsewhere (emulated bf16 is slower than fp32)."""
-    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    fast = "avx512_bf16" in flags or "amx_bf16" in flags
-    return torch.autocast("cpu", dtype=torch.bfloat16, enabled=fast)
 
 
 class Average:
@@ -155,14 +149,16 @@ def joint_step(
 class Trainer:
     """One stage: its data, its optimisers, its files."""
 
-    def __init__(self, stage: str, arguments: argparse.Namespace) -> None:
-        self.stage, self.steps, self.batch_size = stage, arguments.steps, arguments.batch
+    def __init__(self, stage: str, arguments: argparse.Namespace, team: Team | None = None) -> None:
+        self.team = team = team or Team()
+        self.stage, self.steps = stage, arguments.steps
+        self.batch_size = team.share_size(arguments.batch)  # of a share: all of it, alone
         self.out: Path = arguments.out / stage
         self.out.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(arguments.seed)
         self.config: Config = CONFIGS[arguments.config]
         model: Any = WorldActionModel(self.config)
-        self.model: WorldActionModel = model.to(memory_format=torch.channels_last)
+        self.model: WorldActionModel = model.to(team.device, memory_format=torch.channels_last)
         makers: dict[str, Any] = {"read": Sentences, "see": Seeing, "joint": Episodes.load}
         self.data = makers[stage](*(() if stage == "read" else (arguments.data,)))
         self.features = None if stage == "read" else self._features(arguments)
@@ -176,21 +172,26 @@ class Trainer:
         self.step, self.seconds = 0, 0.0
         if (self.out / "state.json").exists():
             self._resume()
+        self.lesson = team.wrap(self.model, self._losses)
 
     def _features(self, arguments: argparse.Namespace) -> Features:
         """The scales come with the checkpoint once there are any; else from the demonstrations."""
         path = arguments.out / "normalisation.json"
-        if not path.exists():
+        if not path.exists() and self.team.first:
             episodes = self.data if self.stage == "joint" else self.data.episodes
             scales = (episodes or Episodes.load(arguments.data)).normalisation()
             names = ("position_mean_rad", "position_std_rad", "action_std_rad")
             path.write_text(json.dumps({name: getattr(scales, name).tolist() for name in names}))
+        self.team.wait()
         return make_features(load_normalisation(path))
 
     # --- files ------------------------------------------------------------------------------
 
     def save(self) -> None:
-        """Weights and moments, each beside and renamed."""
+        """Weights and moments, each beside and renamed, by the first of the team."""
+        self.team.check(self.model)
+        if not self.team.first:
+            return
         moments: dict[str, Tensor] = {}
         for number, (optimiser, _) in enumerate(self.optimisers):
             for key, state in optimiser.state_dict()["state"].items():
@@ -221,6 +222,8 @@ class Trainer:
                 if int(which) == number:
                     loaded["state"].setdefault(int(key), {})[field] = value
             optimiser.load_state_dict(loaded)
+        if not self.team.first:
+            return
         log = self.out / "log.jsonl"  # what was done after the checkpoint is done, and logged, again
         lines = log.read_text().splitlines() if log.exists() else []
         log.write_text("".join(f"{line}\n" for line in lines if json.loads(line)["step"] <= self.step))
@@ -240,45 +243,59 @@ class Trainer:
             self.step += 1
             self.seconds = before_s + time.monotonic() - began_s
             if self.step % LOG_EVERY == 0:
-                self._log({name: round(sums[name] / counts[name], 5) for name in sums})
+                means = self.team.mean({name: sums[name] / counts[name] for name in sums})
+                self._log({name: round(value, 5) for name, value in means.items()})
                 sums, counts = {}, {}
             if self.step % SAVE_EVERY == 0 or self.step == last:
                 self.save()
-            if self.step % LOOK_EVERY == 0 or self.step == self.steps:
+            if self.team.first and (self.step % LOOK_EVERY == 0 or self.step == self.steps):
                 self._log(self.look())
                 curves(self.out / "log.jsonl", self.out / "curves.png")
 
     def _one_step(self) -> dict[str, float]:
-        # A step's randomness follows from its number: a run that was stopped goes on exactly where it was.
-        rng = np.random.default_rng((self.seed, self.step))
-        self.generator.manual_seed(int(rng.integers(2**63)))
         factor = schedule(self.step, self.steps, self.stage)
         for optimiser, lr in self.optimisers:
             for group in optimiser.param_groups:
                 group["lr"] = lr * factor
-        with autocast():
-            losses = self._losses(rng)
-            total = sum(self.weight.get(name, 1.0) * value for name, value in losses.items())
-        assert isinstance(total, Tensor)
         self.model.zero_grad(set_to_none=True)
-        total.backward()
+        found: dict[str, float] = {}
+        for share in self.team.shares:
+            with unsynchronised(self.lesson, share == self.team.shares[-1]):
+                losses = self._share(share)
+            for name, value in losses.items():
+                found[name] = found.get(name, 0.0) + float(value.detach()) / self.team.accumulate
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 2.0)
         for optimiser, _ in self.optimisers:
             optimiser.step()
         self.average.update(self.model)
-        return {name: float(value.detach()) for name, value in losses.items()}
+        return found
+
+    def _share(self, share: int) -> dict[str, Tensor]:
+        """One share of a step, both ways. Its randomness follows from the step's number and its own."""
+        rng = generator(self.seed, self.step, share)
+        self.generator.manual_seed(int(rng.integers(2**63)))
+        with autocast(self.team.device):
+            losses: dict[str, Tensor] = self.lesson(rng)
+            total = sum(self.weight.get(name, 1.0) * value for name, value in losses.items())
+        assert isinstance(total, Tensor)
+        (total / self.team.accumulate).backward()
+        return losses
 
     def _losses(self, rng: np.random.Generator) -> dict[str, Tensor]:
         """Draw a batch of the stage, and compute what it costs."""
         if self.stage == "read":
-            return read_step(self.model, *self.data.batch(self.batch_size, rng))
+            return read_step(self.model, *moved(self.data.batch(self.batch_size, rng), self.team.device))
         if self.stage == "see":
-            return see_step(self.model, self.data.batch(self.batch_size, self.features, rng))
+            batch = self.data.batch(self.batch_size, self.features, rng)
+            return see_step(self.model, moved(batch, self.team.device))
         video = self.weight["video"] > 0 and self.step % VIDEO_EVERY == 0
         batch = self.data.batch(self.data.draw(self.batch_size, rng), self.features, rng, video)
+        batch = moved(batch, self.team.device)
         return joint_step(self.model, batch, video, self.generator, self.committed_max)
 
     def _log(self, numbers: dict[str, float]) -> None:
+        if not self.team.first:
+            return
         line = {"step": self.step, "seconds": round(self.seconds, 1), **numbers}
         with (self.out / "log.jsonl").open("a") as file:
             file.write(json.dumps(line) + "\n")
@@ -319,12 +336,17 @@ def main() -> None:
         "--committed-max", type=int, default=flow.COMMITTED_MAX, help="longest decided beginning; 0: none"
     )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--accumulate", type=int, default=1, help="shares of a batch, one after another")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: GPU if any")
+    parser.add_argument(
+        "--threads", type=int, default=None, help="default: this process's share of the cores"
+    )
     arguments = parser.parse_args()
     if arguments.lr is None:
         arguments.lr = LEARNING_RATE[arguments.stage]
-    torch.set_num_threads(arguments.threads)
-    Trainer(arguments.stage, arguments).run(arguments.until)
+    with join(arguments.device, arguments.accumulate) as team:
+        torch.set_num_threads(arguments.threads or team.threads)
+        Trainer(arguments.stage, arguments, team).run(arguments.until)
 
 
 if __name__ == "__main__":
