@@ -55,19 +55,30 @@ def seeing(model: WorldActionModel, data: Seeing, features: Features) -> dict[st
 
 
 @torch.no_grad()
-def acting(model: WorldActionModel, data: Episodes, features: Features, sheet: Path) -> dict[str, float]:
+def acting(
+    model: WorldActionModel,
+    data: Episodes,
+    features: Features,
+    sheet: Path,
+    coupling: str = "action_centric",
+) -> dict[str, float]:
     """Errors of rows (standard deviations; ten steps and one), of imagined frames (how many times less than
     of 'nothing changes'), of progress and of both poses; and a sheet of imagined frames."""
     rng, generator = np.random.default_rng(0), torch.Generator().manual_seed(0)
     device = device_of(model)
     batch = moved(data.batch(data.draw(LOOKED_AT, rng, data.held_out), features, rng, video=True), device)
     context = model.context(batch.images, batch.tokens, batch.state)
-    loss, _ = flow.action_loss(model, context, batch.rows, 2, generator, clean=False)
     noise = torch.randn(batch.rows.shape, generator=generator).to(device)
-    rows, act_kv = flow.sample_actions(model, context, noise, 10)
-    naive, _ = flow.sample_actions(model, context, noise, 1)
     start = torch.randn(batch.future.shape, generator=generator).to(device)
-    frames = flow.sample_video(model, context, act_kv, batch.images, start, 1)
+    if coupling == "joint":
+        loss, _ = flow.together_loss(model, context, batch, 0, generator)
+        rows, _ = flow.sample_together(model, context, batch.images, noise, start, 10)
+        naive, frames = flow.sample_together(model, context, batch.images, noise, start, 1)
+    else:
+        loss, _ = flow.action_loss(model, context, batch.rows, 2, generator, clean=False)
+        rows, act_kv = flow.sample_actions(model, context, noise, 10)
+        naive, _ = flow.sample_actions(model, context, noise, 1)
+        frames = flow.sample_video(model, context, act_kv, batch.images, start, 1)
     error, still_error = flow.imagination_error(frames, batch)
     ratio = (still_error / error.clamp(min=1e-9)).tolist()
     cpu = torch.device("cpu")

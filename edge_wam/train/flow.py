@@ -83,10 +83,78 @@ def video_loss(
     frames = model.dream(
         context["kv"], act_kv, context["fine"], context["coarse"], batch.images, noisy, level
     )
+    return frame_error(frames, change, batch, level)
+
+
+def frame_error(frames: Tensor, change: Tensor, batch: Batch, level: Tensor) -> Tensor:
+    """Squared error of clean frames, on the contexts that are imaginable; what moves counts five times."""
     moving = (change.abs().amax(3, keepdim=True) > 0.15).float()
     error = (frames - batch.future).square() * (1.0 + 4.0 * moving)
     weight = batch.imaginable.float() / level.clamp(min=0.25).square()
     return (error.mean((1, 2, 3, 4, 5)) * weight).sum() / weight.sum().clamp(min=1e-6)
+
+
+def together_loss(
+    model: WorldActionModel,
+    context: dict[str, Tensor],
+    batch: Batch,
+    pictures: int,
+    generator: torch.Generator,
+    committed_max: int = COMMITTED_MAX,
+) -> tuple[Tensor, Tensor | None]:
+    """Both losses of the joint mask, where actions see the noisy future too: one draw of each a context,
+    noise levels apart. Frames are made (and judged) of the first `pictures` observations only."""
+    rows, present = batch.rows, small(batch.images)[:, :, None]
+    change = batch.future - present
+    level = torch.sigmoid(torch.randn(len(rows), generator=generator))
+    video = video_level(len(rows), generator)
+    noise, video_noise = (torch.randn(x.shape, generator=generator) for x in (rows, change))
+    keep = committed_mask(len(rows), rows.shape[1], generator, committed_max)
+    level, video, noise, video_noise, keep = (
+        x.to(rows.device) for x in (level, video, noise, video_noise, keep)
+    )
+    s, v = level[:, None, None] * (1 - keep[..., None]), video[:, None, None, None, None, None]
+    noisy = (1 - v) * change + v * video_noise
+    velocity, frames = model.together(
+        context, (1 - s) * rows + s * noise, keep, level, batch.images[:pictures], noisy, video
+    )
+    weight = (1 - keep)[..., None]
+    error = ((velocity - (noise - rows)).square() * weight).sum() / (weight.sum() * rows.shape[-1]).clamp(
+        min=1
+    )
+    if not pictures:
+        return error, None
+    return error, frame_error(frames, change[:pictures], batch.part(0, pictures), video[:pictures])
+
+
+@torch.no_grad()
+def sample_together(
+    model: WorldActionModel,
+    context: dict[str, Tensor],
+    images: Tensor,
+    noise: Tensor,
+    video_noise: Tensor,
+    steps: int,
+    committed: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Rows (B, K, J) and the future (B, C, F, 3, 48, 48) of the joint mask, denoised side by side; committed
+    as for `sample_actions`."""
+    present, change = small(images)[:, :, None], video_noise
+    x, keep = _begun(noise, committed)
+    for step in range(steps):
+        level = torch.full((len(x),), 1 - step / steps, device=x.device)
+        velocity, frames = model.together(context, x, keep, level, images, change, level)
+        x = x - velocity * (1 - keep[..., None]) / steps
+        change = change + (frames - present - change) / (steps - step)
+    return x, present + change
+
+
+def _begun(noise: Tensor, committed: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Where denoising begins (B, K, J), and 1 for the rows (B, K) that are decided (not NaN)."""
+    if committed is None:
+        return noise, torch.zeros_like(noise[..., 0])
+    keep = (~committed[..., 0].isnan()).float()
+    return torch.where(keep[..., None] > 0, committed.nan_to_num(), noise), keep
 
 
 @torch.no_grad()
@@ -101,9 +169,7 @@ def sample_actions(
 
     committed (B, K, J) holds decided rows, NaN where undecided.
     """
-    keep = torch.zeros_like(noise[..., 0]) if committed is None else (~committed[..., 0].isnan()).float()
-    given = torch.zeros_like(noise) if committed is None else committed.nan_to_num()
-    x = torch.where(keep[..., None] > 0, given, noise)
+    x, keep = _begun(noise, committed)
     for step in range(steps):
         level = torch.full((len(x),), 1 - step / steps, device=x.device)
         velocity, _ = model.act(context["kv"], context["hint"], x, keep, level)

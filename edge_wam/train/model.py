@@ -39,13 +39,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edge_wam.think.features import FUTURES, IMAGINED_PX, UNIT_GREY, UNIT_LEVELS
-from edge_wam.train.eyes import COARSE, FINE, ImageTokens, Look, Stem, head
+from edge_wam.train.eyes import ImageTokens, Look, Stem, head
+from edge_wam.train.imagination import PATCH_PX, SIDE, Imagination, patches
 from edge_wam.train.reader import Reader, Slots
 
 BODY = 4  # pan, lift, elbow, wrist flex: the joints that say where the hand is
 KEY_SIZE = BODY + 2  # and cos and sin of four times the wrist roll (a cube has four faces)
 NEAR = 8.0  # tanh(NEAR x) of what is left to go: the last degrees count as much as the first
-PATCH_PX = 12
 PLATES_FROM = 3  # places are: none, left, right, and a plate of each colour
 
 
@@ -163,43 +163,6 @@ def _repeat(x: Tensor, batch: int) -> Tensor:
     return x if len(x) == batch else x.repeat_interleave(batch // len(x), dim=0)
 
 
-class Imagination(nn.Module):
-    """Video tokens and what the stem saw -> future frames: the present one moved by a flow, and corrected."""
-
-    def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.spread = nn.Linear(config.width, 32 * 9)
-        self.conv1 = nn.Conv2d(32 + COARSE, 48, 3, padding=1)
-        self.norm1 = nn.GroupNorm(6, 48)
-        self.conv2 = nn.Conv2d(48 + FINE, 32, 3, padding=1)
-        self.norm2 = nn.GroupNorm(4, 32)
-        self.out = nn.Conv2d(32, FUTURES * 6, 3, padding=1)
-        nn.init.zeros_(self.out.weight)
-        assert self.out.bias is not None
-        nn.init.zeros_(self.out.bias)
-        axis = (torch.arange(IMAGINED_PX) + 0.5) / IMAGINED_PX * 2 - 1
-        rows, columns = torch.meshgrid(axis, axis, indexing="ij")
-        self.register_buffer("base", torch.stack([columns, rows], -1)[None], persistent=False)
-
-    def forward(self, tokens: Tensor, coarse: Tensor, fine: Tensor, present: Tensor) -> Tensor:
-        """tokens (B, 16, D), stem maps, present (B, 3, 48, 48) -> (B, F, 3, 48, 48) in present's scale."""
-        side = int(tokens.shape[1] ** 0.5)
-        h = self.spread(tokens).transpose(1, 2).unflatten(1, (32, 3, 3)).unflatten(-1, (side, side))
-        h = h.permute(0, 1, 4, 2, 5, 3).flatten(4, 5).flatten(2, 3)  # (B, 32, 12, 12)
-        h = F.interpolate(h, scale_factor=2.0, mode="nearest")
-        h = F.gelu(self.norm1(self.conv1(torch.cat([h, coarse], 1))))
-        h = F.interpolate(h, scale_factor=2.0, mode="nearest")
-        h = F.gelu(self.norm2(self.conv2(torch.cat([h, fine], 1))))
-        out = self.out(h).unflatten(1, (FUTURES, 6))
-        frames = []
-        for index in range(FUTURES):
-            flow, colour, mask = out[:, index, :2], out[:, index, 2:5], torch.sigmoid(out[:, index, 5:] - 2)
-            grid = self.base + flow.permute(0, 2, 3, 1)
-            moved = F.grid_sample(present, grid, padding_mode="border", align_corners=False)
-            frames.append(moved * (1 - mask) + colour * mask)
-        return torch.stack(frames, 1)
-
-
 class Seen(NamedTuple):
     """Keypoints of the named cube and plate (B, 2 P C), 0 where none is named; fine and coarse maps of all
     cameras (B C, ...)."""
@@ -247,26 +210,24 @@ class WorldActionModel(nn.Module):
         self.act_norm = nn.LayerNorm(width)
         self.act_out = nn.Linear(width, config.joints)
 
-        patches = (IMAGINED_PX // PATCH_PX) ** 2
         self.patch_in = nn.Linear(FUTURES * 3 * PATCH_PX**2, width)
-        self.patch_place = nn.Parameter(torch.randn(cameras * patches, width) * 0.02)
+        self.patch_place = nn.Parameter(torch.randn(cameras * SIDE**2, width) * 0.02)
         self.dream_level = Modulation(config)
         self.dream_norm = nn.LayerNorm(width)
-        self.imagination = Imagination(config)
+        self.imagination = Imagination(width)
 
     # --- seeing -----------------------------------------------------------------------------
 
     def see(self, images: Tensor, cube: Tensor, place: Tensor) -> Seen:
         """images (B, C, S, S, 3) uint8, slots cube (B, 5) and place (B, 7) as probabilities -> Seen."""
         fine, coarse = self.stem(unit(images).flatten(0, 1))
-        plate = torch.cat([place[:, :PLATES_FROM].sum(1, keepdim=True), place[:, PLATES_FROM:]], 1)
+        return Seen(self.points(coarse, 0, cube), self.points(coarse, 1, plate_of(place)), fine, coarse)
 
-        def points(kind: int, colour: Tensor) -> Tensor:
-            answer = self.look(coarse, self.look.question(kind, colour))
-            # Nothing was asked for: nothing is answered, rather than anything.
-            return answer.unflatten(0, (-1, self.config.cameras)).flatten(1) * (1 - colour[:, :1])
-
-        return Seen(points(0, cube), points(1, plate), fine, coarse)
+    def points(self, coarse: Tensor, kind: int, colour: Tensor) -> Tensor:
+        """Where on the maps (B C, ...) a cube (kind 0) or plate (1) of that colour (B, 5) is: (B, 2 P C)."""
+        answer = self.look(coarse, self.look.question(kind, colour))
+        # Nothing was asked for: nothing is answered, rather than anything.
+        return answer.unflatten(0, (-1, self.config.cameras)).flatten(1) * (1 - colour[:, :1])
 
     def context(self, images: Tensor, tokens: Tensor, state: Tensor) -> dict[str, Tensor]:
         """images uint8, tokens (B, W), state (B, 2 J) -> what acting and imagining need:
@@ -332,14 +293,18 @@ class WorldActionModel(nn.Module):
         committed (B N, K) is 1 where a row is already decided and given clean; N draws of one context lie
         side by side.
         """
-        x = self.row_in(rows) + self.row_place + committed[..., None] * self.committed
-        x = x + _repeat(hint, len(rows))[:, None]
+        x = self._row_tokens(hint, rows, committed)
         modulation = self.act_level(level)
         pairs = []
         for index, block in enumerate(self.blocks):
             x, k, v = block(x, [(kv[index, 0], kv[index, 1])], modulation[index])
             pairs.append(torch.stack([k, v]))
         return self.act_out(self.act_norm(x)), torch.stack(pairs)
+
+    def _row_tokens(self, hint: Tensor, rows: Tensor, committed: Tensor) -> Tensor:
+        x = self.row_in(rows) + self.row_place + committed[..., None] * self.committed
+        tokens: Tensor = x + _repeat(hint, len(rows))[:, None]
+        return tokens
 
     # --- imagining --------------------------------------------------------------------------
 
@@ -357,21 +322,50 @@ class WorldActionModel(nn.Module):
 
         noisy (B, C, F, 3, 48, 48) at level (B,); images (B, C, S, S, 3) uint8 is the present.
         """
-        config = self.config
-        side = IMAGINED_PX // PATCH_PX
-        patches = noisy.unflatten(-2, (side, PATCH_PX)).unflatten(-1, (side, PATCH_PX))
-        patches = (
-            patches.permute(0, 1, 4, 6, 2, 3, 5, 7).flatten(4).flatten(1, 3)
-        )  # (B, C side side, F 3 p p)
-        x = self.patch_in(patches) + self.patch_place
+        x = self.patch_in(patches(noisy)) + self.patch_place
         modulation = self.dream_level(level)
         for index, block in enumerate(self.blocks):
             x, _, _ = block(
                 x, [(kv[index, 0], kv[index, 1]), (act_kv[index, 0], act_kv[index, 1])], modulation[index]
             )
-        tokens = self.dream_norm(x).unflatten(1, (config.cameras, side * side)).flatten(0, 1)
-        present = small(images).flatten(0, 1)
-        return self.imagination(tokens, coarse, fine, present).unflatten(0, (-1, config.cameras))
+        return self._frames(x, fine, coarse, images)
+
+    def _frames(self, x: Tensor, fine: Tensor, coarse: Tensor, images: Tensor) -> Tensor:
+        tokens = self.dream_norm(x).unflatten(1, (self.config.cameras, -1)).flatten(0, 1)
+        frames: Tensor = self.imagination(tokens, coarse, fine, small(images).flatten(0, 1))
+        return frames.unflatten(0, (-1, self.config.cameras))
+
+    # --- both at once, for comparison -------------------------------------------------------
+
+    def together(
+        self,
+        context: dict[str, Tensor],
+        rows: Tensor,
+        committed: Tensor,
+        level: Tensor,
+        images: Tensor,
+        noisy: Tensor,
+        video_level: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Velocity and clean future as of `act` and `dream`, but rows and patches see each other (the joint
+        mask). Frames are made of the first len(images) observations only."""
+        kv, act_level, dream_level = context["kv"], self.act_level(level), self.dream_level(video_level)
+        x = self._row_tokens(context["hint"], rows, committed)
+        count, video = x.shape[1], self.patch_in(patches(noisy)) + self.patch_place
+        levels = torch.cat(
+            [act_level.expand(-1, -1, -1, count, -1), dream_level.expand(-1, -1, -1, video.shape[1], -1)], 3
+        )
+        x = torch.cat([x, video], 1)
+        for index, block in enumerate(self.blocks):
+            x, _, _ = block(x, [(kv[index, 0], kv[index, 1])], levels[index])
+        few, maps = len(images), len(images) * self.config.cameras
+        frames = self._frames(x[:few, count:], context["fine"][:maps], context["coarse"][:maps], images)
+        return self.act_out(self.act_norm(x[:, :count])), frames
+
+
+def plate_of(place: Tensor) -> Tensor:
+    """Place slot (B, 7) -> the plate that is asked for (B, 5), none first."""
+    return torch.cat([place[:, :PLATES_FROM].sum(1, keepdim=True), place[:, PLATES_FROM:]], 1)
 
 
 def unit(images: Tensor) -> Tensor:

@@ -215,3 +215,47 @@ def test_the_error_of_nothing_changes_is_the_measure():
     assert torch.allclose(error, still)
     assert torch.allclose(still, torch.ones(2), atol=1e-5)  # on the pixels that moved, by 1
     assert not flow.imagination_error(batch.future, batch)[0].any()
+
+
+# --- both at once ---------------------------------------------------------------------------
+
+
+class Pair(Oracle):
+    """The joint mask's oracle."""
+
+    def together(self, context, rows, committed, level, images, noisy, video_level):
+        velocity, _ = self.act(None, None, rows, committed, level)
+        self.levels.append(video_level)
+        return velocity, self.future[: len(images)] + self.off
+
+
+def test_of_the_joint_mask_a_perfect_predictor_has_no_loss(generator):
+    batch = make_batch(8)._replace(rows=ROWS[:8])
+    actions, video = flow.together_loss(Pair(ROWS[:8], batch.future), {}, batch, 4, generator)
+    assert float(actions) < 1e-6
+    assert float(video) == 0
+    actions, video = flow.together_loss(Pair(ROWS[:8], batch.future, off=0.5), {}, batch, 4, generator)
+    assert float(actions) == pytest.approx(0.25, rel=1e-4)
+    assert float(video) > 0.05
+
+
+def test_of_the_joint_mask_noise_levels_are_drawn_apart_and_pictures_may_be_none(generator):
+    batch = make_batch(8)._replace(rows=ROWS[:8])
+    oracle = Pair(ROWS[:8], batch.future)
+    _, video = flow.together_loss(oracle, {}, batch, 0, generator)
+    assert video is None
+    assert not torch.allclose(*oracle.levels)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 10])
+def test_of_the_joint_mask_both_ends_are_reached_in_any_number_of_steps(steps):
+    batch, generator = make_batch(6), torch.Generator().manual_seed(5)
+    noise = torch.randn(6, K, J, generator=generator)
+    start = torch.randn(batch.future.shape, generator=generator)
+    committed = torch.full((6, K, J), torch.nan)
+    committed[0, :3] = ROWS[0, :3] + 1
+    oracle = Pair(ROWS[:6], batch.future)
+    rows, frames = flow.sample_together(oracle, {}, batch.images, noise, start, steps, committed)
+    assert torch.allclose(frames, batch.future, atol=1e-4)
+    assert torch.allclose(rows[1:], ROWS[1:6], atol=1e-4)
+    assert torch.equal(rows[0, :3], committed[0, :3])

@@ -206,6 +206,47 @@ def test_acting_does_not_bend_what_the_heads_say():
     assert any(p.grad is not None and p.grad.any() for p in model.stem.parameters())
 
 
+# --- the joint mask, for comparison ---------------------------------------------------------
+
+
+def test_in_the_joint_mask_actions_and_future_see_each_other(model, inputs):
+    inputs.noisy.requires_grad_(True)
+    inputs.rows.requires_grad_(True)
+    context = inputs.see(model)
+    velocity, frames = model.together(
+        context, inputs.rows, inputs.keep, inputs.level, inputs.images, inputs.noisy, inputs.level
+    )
+    assert velocity.shape == (2, K, J)
+    assert frames.shape == inputs.noisy.shape
+    towards = {"retain_graph": True}
+    assert torch.autograd.grad(velocity.sum(), inputs.noisy, **towards)[0].abs().sum() > 0
+    assert torch.autograd.grad(frames.sum(), inputs.rows, **towards)[0].abs().sum() > 0
+
+
+def test_in_the_joint_mask_each_stream_has_its_own_noise_level(model, inputs):
+    context = inputs.see(model)
+
+    def both(level, video_level):
+        return model.together(
+            context, inputs.rows, inputs.keep, level, inputs.images, inputs.noisy, video_level
+        )
+
+    one, other = inputs.level, 1 - inputs.level
+    base = both(one, one)
+    for changed in (both(other, one), both(one, other)):
+        assert all((a - b).abs().max() > 1e-5 for a, b in zip(base, changed, strict=True))
+    assert not torch.allclose(both(other, one)[0], both(one, other)[0])
+
+
+def test_frames_are_made_of_as_many_observations_as_there_are_images(model, inputs):
+    context = inputs.see(model)
+    rest = (context, inputs.rows, inputs.keep, inputs.level)
+    whole, frames = model.together(*rest, inputs.images, inputs.noisy, inputs.level)
+    half, few = model.together(*rest, inputs.images[:1], inputs.noisy, inputs.level)
+    assert torch.allclose(whole, half, atol=1e-6)
+    assert torch.allclose(frames[:1], few, atol=1e-5)
+
+
 # --- how a command composes -----------------------------------------------------------------
 
 

@@ -11,15 +11,17 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from edge_wam.train.figures import reading
+from edge_wam.train.figures import poses, reading
 from edge_wam.train.model import CONFIGS, WorldActionModel
 from edge_wam.train.teacher import (
+    POSE_BETA,
     STAGES,
     Trainer,
     labelled_loss,
     load_normalisation,
     optimisers,
     schedule,
+    see_step,
     trained,
 )
 
@@ -37,6 +39,7 @@ def wishes(data, out):
         seed=3,
         video_weight=0.5,
         committed_max=6,
+        coupling="action_centric",
     )
 
 
@@ -139,12 +142,37 @@ def test_without_imagination_its_part_of_the_model_does_not_move(arguments):
     assert not any("video" in line for line in lines)
 
 
+def test_the_joint_mask_is_trained_and_judged_by_the_same_trainer(arguments):
+    arguments.coupling, arguments.steps = "joint", 2
+    trainer = Trainer("joint", arguments)
+    trainer.run()
+    lines = [json.loads(line) for line in (trainer.out / "log.jsonl").read_text().splitlines()]
+    assert {"row_error", "row_error_1", "imagined_ratio_end"} <= set(lines[-1])
+    assert np.isfinite(list(lines[-1].values())).all()
+
+
+def test_plates_are_looked_for_only_where_one_is_to_be_found(arguments):
+    """And what is found there is what the whole model sees; a batch without any costs nothing."""
+    trainer = Trainer("see", arguments)
+    batch = trainer.data.scenes.batch(np.arange(6), trainer.features, np.random.default_rng(0))
+    known = ~batch.place.isnan().any(1)
+    assert 0 < int(known.sum()) < 6
+    _, place = poses(trainer.model, batch)
+    expected = labelled_loss(place, batch.place)
+    assert torch.allclose(see_step(trainer.model, batch)["place"], expected, atol=1e-5)
+    nothing = batch._replace(place=torch.full_like(batch.place, torch.nan))
+    losses = see_step(trainer.model, nothing)
+    assert float(losses["place"].detach()) == 0
+    sum(losses.values()).backward()
+    assert all(torch.isfinite(p.grad).all() for p in trainer.model.stem.parameters())
+
+
 def test_what_has_no_label_costs_nothing():
     ours, truth = torch.tensor([[1.0, 2.0], [5.0, 5.0]]), torch.tensor([[0.0, 2.0], [torch.nan, torch.nan]])
     ours.requires_grad_(True)
     loss = labelled_loss(ours, truth)
     loss.backward()
-    assert float(loss.detach()) == pytest.approx(0.95 / 2)
+    assert float(loss.detach()) == pytest.approx((1 - POSE_BETA / 2) / 2)
     assert torch.isfinite(ours.grad).all()
     assert not ours.grad[1].any()
     assert float(labelled_loss(ours.detach(), torch.full((2, 2), torch.nan))) == 0
