@@ -69,5 +69,5 @@ def manifest() -> Manifest:
 def model_folder() -> Path:
     """The shipped model's folder."""
     if not (MODEL / "manifest.toml").is_file():
-        pytest.skip(f"there is no model in {MODEL}; it is made by scripts/train.sh")
+        pytest.skip(f"there is no model in {MODEL}; it is made by scripts/pipeline.sh")
     return MODEL

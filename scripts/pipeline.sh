@@ -1,0 +1,119 @@
+#!/usr/bin/env bash
+# From nothing to models/so101-tabletop and models/so101-tabletop-int8, with their cards, in one command:
+#
+#     scripts/pipeline.sh             everything goes into runs/; stop it at any time, run it again, it goes on
+#     scripts/pipeline.sh --list      which steps are done, and which are to come
+#     scripts/pipeline.sh --tiny      the whole chain in minutes, into runs/tiny; the models know nothing
+#
+# A step that was carried out leaves runs/done/<step>, with its command line, and is skipped from then on; what
+# comes after a step that ran runs too. Another size (STEPS=8000 scripts/pipeline.sh) is another command line:
+# its step runs again and takes what is there into account. To start a step over, delete what it has made.
+#
+# Several GPUs: TRAIN='torchrun --standalone --nproc-per-node 8' scripts/pipeline.sh
+#
+# Minutes are those of two cores of a 2.8 GHz Ice Lake server without bf16. Watch the scores of the evaluation,
+# not the losses.                                                                    TODO-LEAD: measured minutes
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+LIST="" TINY=""
+for word in "$@"; do
+    case $word in
+        --list) LIST=yes ;;
+        --tiny) TINY=yes ;;
+        *) echo "pipeline.sh: expected --list or --tiny, found '$word'" >&2; exit 2 ;;
+    esac
+done
+
+if [ "$TINY" ]; then
+    : "${RUNS:=runs/tiny}" "${CONFIG:=debug}" "${BATCH:=16}" "${SEE_BATCH:=16}" "${PER_SHARD:=5}"
+    : "${SCENES:=80}" "${EPISODES:=20}" "${TAKEOVERS:=2}" "${TAKEOVERS_PER_SHARD:=1}"
+    : "${READ_STEPS:=60}" "${SEE_STEPS:=20}" "${STEPS:=20}" "${STUDENT_STEPS:=10}"
+    : "${RECORDINGS:=32}" "${TRIALS:=5}" "${ROUNDS:=3}" "${MODEL:=$RUNS/so101-tabletop}"
+fi
+: "${PYTHON:=.venv/bin/python}" "${TRAIN:=$PYTHON}" "${RUNS:=runs}" "${CONFIG:=nano}"
+: "${SCENES:=30000}" "${EPISODES:=4000}" "${TAKEOVERS:=400}" "${PER_SHARD:=40}" "${TAKEOVERS_PER_SHARD:=10}"
+: "${READ_STEPS:=600}" "${SEE_STEPS:=3000}" "${STEPS:=4000}" "${STUDENT_STEPS:=2000}"
+: "${BATCH:=64}" "${SEE_BATCH:=128}" "${RECORDINGS:=256}" "${TRIALS:=200}" "${SEED:=7}" "${ROUNDS:=40}"
+: "${MODEL:=models/so101-tabletop}"
+INT8=$MODEL-int8 DATA=$RUNS/data TEACHER=$RUNS/teacher STUDENT=$RUNS/student SCORE=$RUNS/score
+WEIGHTS=average.safetensors # of every stage: the moving average is what is used
+
+ran=""
+step() { # step NAME COMMAND...: carry it out, unless it is done and nothing before it was
+    local name=$1 done=$RUNS/done/$1
+    shift
+    if [ ! "$ran" ] && [ "$(cat "$done" 2>/dev/null)" = "$*" ]; then
+        echo "== $name: done" >&2
+        return
+    fi
+    if [ "$LIST" ]; then
+        echo "== $name: to come: $*" >&2
+        ran=yes
+        return
+    fi
+    ran=yes
+    echo "== $name" >&2
+    mkdir -p "$RUNS/done"
+    rm -f "$done"
+    local began=$SECONDS
+    "$@"
+    echo "== $name took $(((SECONDS - began) / 60)) min $(((SECONDS - began) % 60)) s" >&2
+    printf '%s' "$*" >"$done"
+}
+
+# 1. Single scenes: where is the named thing, and which joints would grasp it, or release over it?
+#    TODO-LEAD min
+step scenes "$PYTHON" -m edge_wam.train.data scenes --count "$SCENES" --per-shard $((PER_SHARD * 10)) --out "$DATA"
+# 2. Demonstrations of every command that may be trained on: the expert, pushed off its way now and then.
+#    TODO-LEAD min
+step episodes "$PYTHON" -m edge_wam.train.data episodes --count "$EPISODES" --per-shard "$PER_SHARD" --out "$DATA"
+# 3. Learn to read, from text alone.
+#    TODO-LEAD s; read_held_out_phrasing, read_held_out_pair: TODO-LEAD
+step read "$PYTHON" -m edge_wam.train.teacher read --out "$TEACHER" --config "$CONFIG" --steps "$READ_STEPS"
+# 4. Learn to see, from scenes and demonstrations.
+#    TODO-LEAD min; key_p50_rad TODO-LEAD, place_p50_rad TODO-LEAD
+step see $TRAIN -m edge_wam.train.teacher see --data "$DATA" --out "$TEACHER" --config "$CONFIG" \
+    --start "$TEACHER/read/$WEIGHTS" --batch "$SEE_BATCH" --steps "$SEE_STEPS"
+# 5. Learn to act and to imagine, together, from the demonstrations: the first half.
+#    TODO-LEAD min; row_error TODO-LEAD
+JOINT=(-m edge_wam.train.teacher joint --data "$DATA" --out "$TEACHER" --config "$CONFIG"
+    --start "$TEACHER/see/$WEIGHTS" --batch "$BATCH" --steps "$STEPS")
+step first-half $TRAIN "${JOINT[@]}" --until $((STEPS / 2))
+# 6. Let that policy drive into its mistakes; the expert takes over.
+#    TODO-LEAD min
+EXPORT=(-m edge_wam.train.export --normalisation "$TEACHER/normalisation.json" --data "$DATA" --config "$CONFIG")
+step halfway "$PYTHON" "${EXPORT[@]}" --weights "$TEACHER/joint/$WEIGHTS" --out "$TEACHER/halfway"
+step takeovers "$PYTHON" -m edge_wam.train.takeover --model "$TEACHER/halfway" --count "$TAKEOVERS" \
+    --per-shard "$TAKEOVERS_PER_SHARD" --out "$DATA"
+# 7. The second half, with the takeovers.
+#    TODO-LEAD min; row_error TODO-LEAD, imagined_ratio_end TODO-LEAD
+step second-half $TRAIN "${JOINT[@]}"
+# 8. The teacher: graphs, golden batch, manifest.
+step teacher "$PYTHON" "${EXPORT[@]}" --weights "$TEACHER/joint/$WEIGHTS" --out "$TEACHER/model" \
+    --steps 10 --name so101-tabletop-teacher
+# 9. The student: one step where the teacher takes ten.
+#    TODO-LEAD min; student1_to_end TODO-LEAD
+step distil $TRAIN -m edge_wam.train.distill --data "$DATA" --teacher "$TEACHER/joint/$WEIGHTS" \
+    --normalisation "$TEACHER/normalisation.json" --out "$STUDENT" --config "$CONFIG" --batch "$BATCH" \
+    --steps "$STUDENT_STEPS"
+step student "$PYTHON" "${EXPORT[@]}" --weights "$STUDENT/joint/$WEIGHTS" --out "$MODEL" --steps 1
+# 10. The student in INT8.
+#     TODO-LEAD min
+step int8 "$PYTHON" -m edge_wam.train.quantize --model "$MODEL" --data "$DATA" --out "$INT8" \
+    --recordings "$RECORDINGS"
+# 11. One score for every stage, on the same episodes.
+#     TODO-LEAD min; teacher@10 TODO-LEAD, teacher@1 TODO-LEAD, student@2 TODO-LEAD, student@1 TODO-LEAD,
+#     student-int8@1 TODO-LEAD
+step evaluate "$PYTHON" -m edge_wam evaluate --episodes "$TRIALS" --seed "$SEED" --out "$SCORE" \
+    --policy "teacher@10=$TEACHER/model@10" --policy "teacher@1=$TEACHER/model@1" \
+    --policy "student@2=$MODEL@2" --policy "student@1=$MODEL@1" --policy "student-int8@1=$INT8@1" \
+    --plot "$SCORE/score.png" --strip "$SCORE/strip.png"
+# 12. How much faster than the eager teacher with its video?
+#     TODO-LEAD min; TODO-LEAD times
+step race "$PYTHON" -m edge_wam.train.race --teacher-weights "$TEACHER/joint/$WEIGHTS" --student "$INT8" \
+    --policy "student-fp32@1=$MODEL@1" --rounds "$ROUNDS"
+# 13. What was measured goes into manifests and cards.
+step card "$PYTHON" -m edge_wam.train.card --model "$MODEL" --results "$SCORE/score.json" --policy student@1
+step card-int8 "$PYTHON" -m edge_wam.train.card --model "$INT8" --results "$SCORE/score.json" \
+    --policy student-int8@1
