@@ -65,6 +65,10 @@ TRAIN = [
     "torch==2.13.0",
     "onnx>=1.17",
     "onnxscript>=0.5",
+    # INT8 (train/quantize.py); its settings change between releases. It runs without a GPU and without its
+    # extras, but imports huggingface_hub (0.44 to 0.47 do) and does not say so.
+    "nvidia-modelopt>=0.47,<0.48",
+    "huggingface_hub>=0.30",
     "matplotlib>=3.8",
     "pillow>=10",
     "tqdm>=4.60",
