@@ -41,21 +41,19 @@ from edge_wam.sim.tasks import Trial, trials
 from edge_wam.train import flow, teacher
 from edge_wam.train.closed_loop import Candidate, Question, judge, kept, key_of
 from edge_wam.train.dataset import Batch
-from edge_wam.train.model import BODY, CONFIGS, KEY_SIZE, Config, WorldActionModel
+from edge_wam.train.model import BODY, CONFIGS, KEY_SIZE, Config
 from edge_wam.train.rooflines import build, inputs
 
 DELAY_ROWS = 2  # about what exposure to chunk takes on the robot (60 ms)
 DELAYS = (0, 2, 4, 8)
-COUPLINGS = ("action_centric", "joint")
-JOINT = hasattr(WorldActionModel, "together")  # whether there is a joint mask to compare with
-QUESTIONS = ("video", "coupling", "prefix") if JOINT else ("video", "prefix")
+QUESTIONS = ("video", "coupling", "prefix")
 
 
 class Run(NamedTuple):
     """One teacher: what distinguishes it, and its seed."""
 
     video_weight: float = teacher.VIDEO_WEIGHT
-    coupling: str = COUPLINGS[0]
+    coupling: str = teacher.COUPLINGS[0]
     committed_max: int = flow.COMMITTED_MAX
     seed: int = 0
 
@@ -77,15 +75,13 @@ class Row(NamedTuple):
 def plan(only: Sequence[str], seeds: Sequence[int]) -> list[Row]:
     """All rows of the questions asked; teachers are shared between them. Video has all seeds, the others
     the first one."""
-    if "coupling" in only and not JOINT:
-        raise EdgeWamError("this model has one mask, not two; try: --only video prefix")
     first, rows = Run(seed=seeds[0]), []
     if "video" in only:
         for weight in (0.0, teacher.VIDEO_WEIGHT):
             runs = tuple(Run(video_weight=weight, seed=seed) for seed in seeds)
             rows.append(Row("video", f"video loss x {weight:g}", runs, DELAY_ROWS))
     if "coupling" in only:
-        for coupling in COUPLINGS:
+        for coupling in teacher.COUPLINGS:
             rows.append(Row("coupling", coupling, (first._replace(coupling=coupling),), DELAY_ROWS))
     if "prefix" in only:
         for most in (0, flow.COMMITTED_MAX):
@@ -123,8 +119,10 @@ def flops_of_a_step(run: Run, config: Config, batch: int) -> float:
     for step in range(teacher.VIDEO_EVERY):
         video = run.video_weight > 0 and step == 0
         with FlopCounterMode(display=False) as counter:
-            batch_of_it = meta_batch(config, batch, video)
-            losses = teacher.joint_step(model, batch_of_it, video, torch.Generator(), run.committed_max)
+            given = meta_batch(config, batch, video or run.coupling == "joint")
+            losses = teacher.joint_step(
+                model, given, video, torch.Generator(), run.committed_max, run.coupling
+            )
             torch.stack(list(losses.values())).sum().backward()
         total += counter.get_total_flops()
     return total / teacher.VIDEO_EVERY
@@ -185,9 +183,8 @@ def train(recipe: Recipe, run: Run, steps: int) -> None:
         "--threads": recipe.threads,
         "--video-weight": run.video_weight,
         "--committed-max": run.committed_max,
+        "--coupling": run.coupling,
     }
-    if run.coupling != COUPLINGS[0]:
-        flags["--coupling"] = run.coupling
     line = [str(word) for flag in flags.items() for word in flag]
     code = subprocess.run([sys.executable, "-m", "edge_wam.train.teacher", "joint", *line]).returncode
     if code:
@@ -296,7 +293,7 @@ def arguments_of(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("runs/ablate"))
     parser.add_argument("--calibration", type=Path, default=Path("calibration/so101-sim"))
     parser.add_argument("--config", choices=CONFIGS, default="nano")
-    parser.add_argument("--only", nargs="+", choices=("video", "coupling", "prefix"), default=QUESTIONS)
+    parser.add_argument("--only", nargs="+", choices=QUESTIONS, default=QUESTIONS)
     parser.add_argument("--steps", type=int, default=400, help="of the standard recipe")
     parser.add_argument("--equal", choices=("flops", "steps"), default="flops")
     parser.add_argument("--batch", type=int, default=64)

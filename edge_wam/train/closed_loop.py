@@ -27,7 +27,7 @@ from edge_wam.sim.fast import FastRobot
 from edge_wam.sim.score import Result
 from edge_wam.sim.tasks import Trial, command
 from edge_wam.think.engine import Engine
-from edge_wam.think.features import Float32
+from edge_wam.think.features import FUTURES, IMAGINED_PX, Float32
 from edge_wam.think.policy import WamPolicy
 from edge_wam.train import flow
 from edge_wam.train.data import CHUNK_DT_S
@@ -82,8 +82,12 @@ class Acted(NamedTuple):
 class Eager:
     """A model in eager torch, as think/policy.WamPolicy uses an engine."""
 
-    def __init__(self, model: WorldActionModel) -> None:
-        self.model = model.eval().requires_grad_(False)
+    def __init__(self, model: WorldActionModel, coupling: str = "action_centric") -> None:
+        self.model, self.coupling = model.eval().requires_grad_(False), coupling
+        config = model.config
+        shape = (1, config.cameras, FUTURES, 3, IMAGINED_PX, IMAGINED_PX)
+        # Drawn once, as the rows' noise is: the same observation always gives the same chunk.
+        self.video_noise = torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
     def context(self, images: ImageArray, tokens: NDArray[np.int64], state: Float32) -> Seen:
         """images (C, S, S, 3) uint8, tokens (W,), state (2 J,)."""
@@ -95,7 +99,12 @@ class Eager:
         """Rows from noise (K, J); committed (K, J) holds decided ones, NaN where undecided."""
         start = torch.from_numpy(noise[None])
         decided = None if committed is None else torch.from_numpy(committed[None].astype(np.float32))
-        rows, _ = flow.sample_actions(self.model, seen.context, start, steps, decided)
+        if self.coupling == "joint":  # the future has to be denoised beside the actions, which look at it
+            rows, _ = flow.sample_together(
+                self.model, seen.context, seen.images, start, self.video_noise, steps, decided
+            )
+        else:
+            rows, _ = flow.sample_actions(self.model, seen.context, start, steps, decided)
         return Acted(rows[0].numpy())
 
 
@@ -105,7 +114,7 @@ def load(candidate: Candidate) -> tuple[Manifest, WamPolicy]:
     model.load_state_dict(load_file(candidate.weights))
     manifest = make_manifest(None, load_normalisation(candidate.normalisation), {})
     manifest = replace(manifest, committed_rows_max=candidate.committed_max)
-    return manifest, WamPolicy(manifest, cast(Engine, Eager(model)))
+    return manifest, WamPolicy(manifest, cast(Engine, Eager(model, candidate.coupling)))
 
 
 # --- in a worker process --------------------------------------------------------------------

@@ -58,6 +58,7 @@ def wishes(data: Path, out: Path) -> argparse.Namespace:
         seed=3,
         video_weight=0.5,
         committed_max=6,
+        coupling="action_centric",
     )
 
 

@@ -16,6 +16,7 @@ from edge_wam.sim.tasks import trials
 from edge_wam.train import ablate, closed_loop, flow
 from edge_wam.train.ablate import (
     DELAYS,
+    QUESTIONS,
     Recipe,
     Row,
     Run,
@@ -40,9 +41,9 @@ def recipe(tmp_path):
 
 
 def test_teachers_are_shared_between_questions():
-    rows = plan(("video", "prefix"), (0, 1, 2))
+    rows = plan(QUESTIONS, (0, 1, 2))
     runs = {run for row in rows for run in row.runs}
-    assert len(runs) == 2 * 3 + 1  # two weights and three seeds; one more without prefix
+    assert len(runs) == 2 * 3 + 1 + 1  # two weights and three seeds; one joint; one without prefix
     assert [row.delay_rows for row in rows if row.question == "prefix"] == [*DELAYS, *DELAYS]
     assert len({run.name for run in runs}) == len(runs)
     first, second = (row.runs for row in rows if row.question == "video")
@@ -51,7 +52,7 @@ def test_teachers_are_shared_between_questions():
 
 
 def test_every_episode_is_asked_once_and_the_same_ones_of_all(recipe):
-    rows, asked = plan(("video", "prefix"), (0, 1)), trials(5, 4)
+    rows, asked = plan(QUESTIONS, (0, 1)), trials(5, 4)
     every = questions(recipe, rows, asked)
     keys = [(question.key, question.trial.seed) for question in every]
     assert len(set(keys)) == len(keys)
@@ -59,13 +60,14 @@ def test_every_episode_is_asked_once_and_the_same_ones_of_all(recipe):
     for key, seed in keys:
         by_key.setdefault(key, []).append(seed)
     assert {tuple(seeds) for seeds in by_key.values()} == {tuple(trial.seed for trial in asked)}
-    assert len(by_key) == 4 + 2 * len(DELAYS) - 1  # video at 2 rows late is prefix 6 at 2 rows late
+    assert len(by_key) == 4 + 1 + 2 * len(DELAYS) - 1  # video at 2 rows late is prefix 6 at 2 rows late
 
 
 def test_without_imagination_a_step_is_cheaper_and_gets_more_of_them():
     without = Run(video_weight=0.0)
     cheap, dear = (flops_of_a_step(run, DEBUG, 8) for run in (without, Run()))
     assert 0.2 < cheap / dear < 0.95
+    assert flops_of_a_step(Run(coupling="joint"), DEBUG, 8) > cheap
     assert flops_of_a_step(Run(), DEBUG, 16) == pytest.approx(2 * dear, rel=0.02)
     steps = steps_of([without, Run(), Run(seed=1)], DEBUG, 8, 100, "flops")
     assert steps == {without: round(100 * dear / cheap), Run(): 100, Run(seed=1): 100}
@@ -145,6 +147,9 @@ def test_the_eager_engine_samples_as_flow_does_and_keeps_what_is_decided(model):
     np.testing.assert_array_equal(rows, right[0].numpy())
     assert (rows[:3] == 0.25).all()
     assert not np.allclose(engine.act(seen, noise, 4).rows[3:], rows[3:], atol=1e-4)
+    joint = Eager(model, "joint").act(seen, noise, 4, committed).rows
+    assert (joint[:3] == 0.25).all()
+    assert not np.allclose(joint[3:], rows[3:], atol=1e-4)  # what is imagined is looked at
 
 
 @pytest.fixture

@@ -140,10 +140,12 @@ def test_the_trainer_in_two_processes_stopped_and_resumed_ends_like_one_of_two_s
             assert ours[name] == pytest.approx(theirs[name], abs=2e-5), name
 
 
-@pytest.mark.parametrize("stage", ["see", "joint"])
-def test_a_step_computes_everything_where_the_model_is(stage, drawn_data, tmp_path):
+@pytest.mark.parametrize("coupling", ["action_centric", "joint"])
+def test_a_step_computes_everything_where_the_model_is(coupling, drawn_data, tmp_path):
     """The meta device stands in for a GPU: like one, it refuses tensors of the CPU."""
-    trainer = Trainer(stage, wishes(drawn_data, tmp_path))
+    arguments = wishes(drawn_data, tmp_path)
+    arguments.coupling = coupling
+    trainer = Trainer("joint", arguments)
     away = torch.device("meta")
     trainer.model.to(away)
     trainer.team = trainer.team._replace(device=away)
