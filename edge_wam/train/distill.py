@@ -38,7 +38,7 @@ from edge_wam.train.dataset import Batch
 from edge_wam.train.model import CONFIGS, Seen, WorldActionModel
 from edge_wam.train.parallel import Team, device_of, join, moved
 from edge_wam.train.pictures import imagination_sheet
-from edge_wam.train.teacher import VIDEO_EVERY, VIDEO_WEIGHT, Trainer, progress_loss
+from edge_wam.train.teacher import COUPLINGS, VIDEO_EVERY, VIDEO_WEIGHT, Trainer, progress_loss
 
 TEACHER_STEPS = 10
 NOISES = 2  # end points a context
@@ -180,6 +180,7 @@ class Student(Trainer):
             arguments.out.mkdir(parents=True, exist_ok=True)
             scales.write_text(arguments.normalisation.read_text())
         arguments.start = arguments.teacher
+        arguments.coupling = COUPLINGS[0]  # actions that see video have no steps of their own to distil
         super().__init__("joint", arguments, team)
         teacher: Any = WorldActionModel(self.config)
         teacher.load_state_dict(load_file(arguments.teacher))
