@@ -156,7 +156,7 @@ def test_another_progress_than_the_golden_one_is_refused(engine, folder, tmp_pat
     golden = load_file(folder / "golden.safetensors")
     golden["progress"][1, 0] += 0.1
     save_file(golden, tmp_path / "golden.safetensors")
-    with pytest.raises(EngineError, match=r"progress by 0\.1"):
+    with pytest.raises(EngineError, match=r"progress .*by 0\.1"):
         engine.verify(tmp_path / "golden.safetensors")
 
 
