@@ -95,8 +95,8 @@ def test_the_engine_computes_what_was_judged(folder, manifest, floats):
     assert manifest.precision == "int8"
     engine = Engine(folder, manifest)
     allowed = tolerance("int8")
-    assert engine.agreement.rows < allowed.rows / 2
-    assert engine.agreement.frames < allowed.frames / 2
+    assert engine.agreement.rows < allowed.rows
+    assert engine.agreement.frames < allowed.frames
     # The golden answers are the rounded model's own, not the float one's.
     ours, theirs = (load_file(f / "golden.safetensors")["rows"] for f in (folder, floats))
     assert 0 < np.abs(ours[:2] - theirs[:2]).max() < 0.5
