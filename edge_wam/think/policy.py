@@ -1,12 +1,14 @@
 """Observation -> action chunk and imagined frames, with the model's own features.
 
-The noise is drawn once: the same observation always gives the same chunk, and neighbouring
-observations neighbouring chunks.
+The noise follows from the picture: the same observation always gives the same chunk, and the next one
+another sample. One noise for all of an episode was far worse (LOG.md): what it makes of one observation it
+makes of the next, so an arm that came to rest beside the goal stayed there.
 """
 
 from __future__ import annotations
 
 import math
+import zlib
 from collections import deque
 from typing import Protocol
 
@@ -41,9 +43,9 @@ class WamPolicy:
     def __init__(self, manifest: Manifest, engine: Engine, steps: int = 0, seed: int = 0) -> None:
         self._features, self._engine = features_of(manifest), engine
         self._steps = steps or manifest.steps
-        rng = np.random.default_rng(seed)
+        self._seed, rng = seed, np.random.default_rng(seed)
         shape = (len(manifest.cameras), FUTURES, 3, IMAGINED_PX, IMAGINED_PX)
-        self._noise = rng.standard_normal((manifest.rows, len(manifest.joints)), dtype=np.float32)
+        self._shape = (manifest.rows, len(manifest.joints))
         self._video_noise = rng.standard_normal(shape, dtype=np.float32)
         self._rows = manifest.rows
         self._last: Actions | None = None
@@ -55,8 +57,9 @@ class WamPolicy:
         unchanged."""
         features = self._features
         position = observation.position_rad
+        images = features.images([frame.image for frame in observation.frames])
         context = self._engine.context(
-            features.images([frame.image for frame in observation.frames]),
+            images,
             features.tokens(observation.command),
             features.state(position, observation.sent_rad),
         )
@@ -65,8 +68,12 @@ class WamPolicy:
             whole = np.full((self._rows, len(position)), np.nan)
             whole[: len(committed_rad)] = committed_rad
             committed = features.rows(whole, position)
-        self._last = self._engine.act(context, self._noise, self._steps, committed)
+        self._last = self._engine.act(context, self._noise(images), self._steps, committed)
         return features.targets(self._last.rows, position)
+
+    def _noise(self, images: ImageArray) -> Float32:
+        rng = np.random.default_rng((self._seed, zlib.crc32(images)))
+        return rng.standard_normal(self._shape, dtype=np.float32)
 
     def imagine(self) -> ImageArray | None:
         """Frames (C, F, 48, 48, 3) at `ahead_s` after the last observation, if there was one."""

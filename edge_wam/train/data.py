@@ -189,7 +189,7 @@ def make_episode(world: World, expert: Expert, seed: int, takeover: Driver | Non
     rng = np.random.default_rng(seed)
     wish = random_command(rng)
     tasks.lay(world, wish.id, seed)
-    if wish.verb != "home" and takeover is None:
+    if takeover is None and (wish.verb != "home" or rng.random() < 0.5):
         world.place_arm(_start_pose(world, expert, rng))
     prepare(world)
     world.step(6)
