@@ -1,8 +1,8 @@
 """What can be said: the phrases of one language, their words in the recogniser's own words, and STOP.
 
-The phrases come as data (the model's manifest). Three things are ours, by language: the words that
-stop the arm, decoys (words that turn a command into none, so that they are heard as themselves
-instead of being bent into the nearest phrase), and nothing else.
+The phrases come as data (the model's manifest). Two things are ours, by language: the words that stop
+the arm, and decoys (words that turn a command into none, so that they are heard as themselves instead of
+being bent into the nearest phrase).
 
 Pure: no recogniser is imported here.
 """
@@ -11,35 +11,58 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 from edge_wam.errors import VoiceError, nearest
 
 # Any of these words, anywhere in what was heard, stops the arm: a false stop is cheap.
 STOP_WORDS = {"en": ("stop",), "zh": ("停", "停下", "停止", "别动")}
 
-# Heard as themselves these make a sentence that is no command. A recogniser with nothing but the
-# commands in its grammar hears "do not pick up the red cube" as the command.
+
+class Decoys(NamedTuple):
+    """What makes a sentence that is no command. A recogniser with nothing but the commands in its grammar
+    hears "do not pick up the red cube" as the command.
+
+    before: said before a command, it turns it around; verbs: in place of a phrase's first word; instead:
+    in place of each of these words, those; talk: what people say all day.
+    """
+
+    before: tuple[str, ...] = ()
+    verbs: tuple[str, ...] = ()
+    instead: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = ()
+    talk: tuple[str, ...] = ()
+
+    def all(self) -> tuple[str, ...]:
+        """Every decoy but the talk."""
+        return (*self.before, *self.verbs, *(other for _, others in self.instead for other in others))
+
+
+# Nothing that sounds like a short command: "no", "on" and "hello" were heard in "go home".
+_TALK = (
+    "the and of to in is it you what how are do not yes at was have this good can please turn me we thing "
+    "very some out open close look light"
+)
+
 DECOYS = {
-    "en": (
-        *("do not", "don't", "never", "put down", "drop", "push", "touch", "move", "throw", "open", "close"),
-        *("where is", "look at"),
-        *("yellow", "orange", "black", "white", "brown", "pink", "ball", "cup", "bowl", "box", "phone"),
+    "en": Decoys(
+        before=("do not", "don't", "never"),
+        verbs=("put down", "drop", "throw", "open", "look at"),
+        instead=(
+            (("red", "green", "blue", "purple"), ("yellow", "orange", "black", "white", "brown", "pink")),
+            (("cube", "block"), ("ball", "cup", "bowl", "box", "phone")),
+            (("plate",), ("table", "box", "bowl", "floor")),
+            (("left", "right"), ("front", "back", "middle", "forward")),
+            (("home",), ("on", "away", "to bed")),
+        ),
+        talk=tuple(_TALK.split()),
     ),
-    "zh": (
-        "不要",
-        "不",
-        "别",
-        "放下",
-        "推",
-        "打开",
-        "关闭",
-        "黄色",
-        "黑色",
-        "白色",
-        "橙色",
-        "球",
-        "杯子",
-        "盒子",
+    "zh": Decoys(
+        before=("不要", "不", "别"),
+        verbs=("放下", "推", "打开", "关闭"),
+        instead=(
+            (("红色", "绿色", "蓝色", "紫色"), ("黄色", "黑色", "白色", "橙色")),
+            (("方块",), ("球", "杯子", "盒子")),
+        ),
     ),
 }
 
@@ -53,11 +76,19 @@ class Grammar:
     spaces, is cut into the fewest words that the recogniser has.
     """
 
-    def __init__(self, language: str, phrases: Sequence[str], decoys: Sequence[str]) -> None:
+    def __init__(self, language: str, phrases: Sequence[str], decoys: Decoys) -> None:
         self.language = language
-        self.phrases, self.decoys = tuple(phrases), tuple(decoys)
+        self.phrases, self.decoys = tuple(phrases), decoys
         self.stop_words = STOP_WORDS[language]
         self._keys = frozenset(map(key, phrases))
+
+    @property
+    def no_phrases(self) -> tuple[str, ...]:
+        """The decoys that are not said in any phrase: beside the phrases they are sentences of their own."""
+        said = {word for text in self.phrases for word in text.split()}
+        return tuple(
+            dict.fromkeys(decoy for decoy in self.decoys.all() if not said.issuperset(decoy.split()))
+        )
 
     def is_phrase(self, text: str) -> bool:
         """True if it is exactly one of the phrases; case and spaces do not matter."""
@@ -99,8 +130,13 @@ def make_grammar(
     for text in words:
         if any(word in STOP_WORDS[language] for word in text.split()):
             raise VoiceError(f"phrase '{text}' holds a STOP word and could never be obeyed; try: other words")
-    heard = {word for text in words for word in text.split()}
-    decoys = [decoy for decoy in DECOYS[language] if all(map(knows, decoy.split())) and decoy not in heard]
+
+    def known(texts: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(text for text in texts if all(map(knows, text.split())))
+
+    before, verbs, instead, talk = DECOYS[language]
+    instead = tuple((ours, known(others)) for ours, others in instead)
+    decoys = Decoys(known(before), known(verbs), instead, known(talk))
     return Grammar(language, list(dict.fromkeys(words)), decoys)
 
 

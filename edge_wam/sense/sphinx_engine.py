@@ -4,13 +4,16 @@ A finite-state grammar of the phrases alone bends whatever it hears into one of 
 it" comes out as a command more often than not. pocketsphinx has no word for "none of these", and its
 scores do not tell (measured: no threshold on them separates). So the grammar holds rivals:
 
-    start --- the phrases and STOP, exactly ----------------------------> end
-      \\--- any word --- any word --- ... (a chain, `_CHAIN` words at most) -/
+    start --- the phrases and STOP, exactly ----------------> end
+      |          |  |  one slip: a decoy in place of a word,   ^
+      |          v  v  a word left out, an end too soon        |
+      |       the phrases once more, after a slip -------------|
+      \\--- talk --- talk --- talk --- ... (a chain) ------------/
 
-where any word is one of the phrases' words or of the decoys, and each costs. What takes the lower
-road is no phrase, and says so; "do not pick up the red cube" and "pick up the yellow cube" are
-heard as themselves. A chain, not a loop: a loop over n words makes n * n transitions here, and
-thirty times the work.
+A slip costs what it costs, however long the sentence: one wrong word in nine is heard as one in five is.
+What takes a lower road is no phrase, and says so; "do not pick up the red cube" and "pick up the yellow
+cube" are heard as themselves. Talk is a chain, not a loop: a loop over n words makes n * n transitions
+here, and thirty times the work.
 """
 
 from __future__ import annotations
@@ -18,14 +21,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from edge_wam.errors import VoiceError
 from edge_wam.sense.grammar import UNKNOWN, Grammar, make_grammar
 from edge_wam.sense.sound import RATE_HZ, Block
 from edge_wam.types import Words
 
-_CHAIN = 8
-_RIVAL = 1e-8  # what each word of the lower road costs: less hears fewer commands wrongly, and misses fewer
+_SLIP = 1e-20  # what a slip costs: less hears fewer commands wrongly, and misses more
+_TALK_START, _TALK_WORD, _TALK_WORDS = 1e-23, 1e-8, 10  # talk: to begin with, for each word, and how many
+_SURE_FRAMES = 5  # of 30 ms, for which a STOP has to stand: "slide" begins like it
 _SENTENCE_GAP_S = 0.7  # between two sentences; the end-pointer ends one after 0.3 s
 _NAME = "commands"
 _Arc = tuple[int, int, float] | tuple[int, int, float, str]
@@ -70,7 +75,10 @@ class SphinxRecogniser:
         self._rejected_end_s = -math.inf
         self._waiting = b""  # sound that does not fill a frame yet
         self._said = b""  # the utterance so far
-        self._partial = ""
+        self._partial, self._partial_frames = (
+            "",
+            0,
+        )  # the words so far, and for how many frames they have stood
 
     def hear(self, block: Block) -> list[Words]:
         """Feed a block; what it brought to light: nothing, changed partial results, or final ones."""
@@ -98,19 +106,21 @@ class SphinxRecogniser:
     def _partial_words(self, t_s: float) -> list[Words]:
         hypothesis = self._decoder.hyp()
         text = hypothesis.hypstr if hypothesis else ""
-        if text == self._partial:
+        if text != self._partial:
+            self._partial, self._partial_frames = text, 0
+        self._partial_frames += 1
+        if not text or self._partial_frames != (_SURE_FRAMES if self.grammar.is_stop(text) else 1):
             return []
-        self._partial = text
-        return [Words(text, t_s, 0.0, False, self.grammar.language)] if text else []
+        return [Words(text, t_s, 0.0, False, self.grammar.language)]
 
     def _final_words(self, t_s: float) -> list[Words]:
+        begin_s, end_s = self._ends.speech_start, self._ends.speech_end  # in the time of the frames fed
         self._decoder.end_utt()
         self._decoder.start_utt()
         self._decoder.process_raw(self._said, False, True)
         self._decoder.end_utt()
         hypothesis = self._decoder.hyp()
         text = hypothesis.hypstr if hypothesis else ""
-        begin_s, end_s = self._ends.speech_start, self._ends.speech_end  # in the time of the frames fed
         known = self.grammar.is_phrase(text) or self.grammar.is_stop(text)
         # After a pause the rest of a sentence looks like a sentence: "do not ... pick up the red cube".
         if not known or (begin_s < self._rejected_end_s + _SENTENCE_GAP_S and not self.grammar.is_stop(text)):
@@ -122,25 +132,95 @@ class SphinxRecogniser:
 
 def network(grammar: Grammar) -> list[_Arc]:
     """The grammar as transitions (from, to, probability[, word]) of a network that runs from 0 to 1."""
-    arcs: list[_Arc] = []
-    states = 2
-    branches: dict[tuple[int, str, bool], int] = {}
-    for sentence in (*grammar.phrases, *grammar.stop_words):  # a tree: common beginnings are shared
-        state, words = 0, sentence.split()
-        for index, word in enumerate(words):
-            branch = (state, word, index == len(words) - 1)
-            if branch not in branches:
-                branches[branch] = 1 if branch[2] else states
-                states += not branch[2]
-                arcs.append((state, branches[branch], 1.0, word))
-            state = branches[branch]
-    rivals = sorted({word for text in (*grammar.phrases, *grammar.decoys) for word in text.split()})
-    state = 0
-    for _ in range(_CHAIN):
-        arcs += [(state, states, _RIVAL, word) for word in rivals]
-        arcs.append((states, 1, 1.0))
-        state, states = states, states + 1
-    return arcs
+    table = smallest((*grammar.phrases, *grammar.stop_words))
+    start, count = len(table) - 1, len(table)
+    net = _Network(2 + 2 * count)  # state s of the table: s + 2 in the exact part, s + slipped after a slip
+    exact, slipped = 2, 2 + count
+    net.arc(0, start + exact, 1.0)
+    for text in grammar.decoys.before:
+        net.words(start + exact, start + slipped, _SLIP, text)
+    for state, leads in enumerate(table):
+        for part in (exact, slipped):
+            for word, to in leads.items():
+                net.arc(state + part, to + part if word else 1, 1.0, word)
+            if state != start and "" not in leads:
+                net.arc(state + part, 1, _SLIP)  # an end too soon
+            for to, others in _slips(leads, grammar, state == start).items():
+                net.arc(state + part, to + slipped, _SLIP)  # a word left out
+                for other in others:
+                    net.words(state + part, to + slipped, _SLIP, other)
+    state = net.new()
+    net.arc(0, state, _TALK_START)
+    for _ in range(_TALK_WORDS if grammar.decoys.talk else 0):
+        before, state = state, net.new()
+        for word in grammar.decoys.talk:
+            net.arc(before, state, _TALK_WORD, word)
+        net.arc(state, 1, 1.0)
+    return net.arcs
+
+
+class _Network:
+    """Transitions under way, and how many states there are."""
+
+    def __init__(self, states: int) -> None:
+        self.arcs: list[_Arc] = []
+        self._states = states
+
+    def new(self) -> int:
+        self._states += 1
+        return self._states - 1
+
+    def arc(self, start: int, end: int, probability: float, word: str = "") -> None:
+        self.arcs.append((start, end, probability, word) if word else (start, end, probability))
+
+    def words(self, start: int, end: int, probability: float, text: str) -> None:
+        """A way of several words."""
+        *first, last = text.split()
+        for word in first:
+            between = self.new()
+            self.arc(start, between, probability, word)
+            start, probability = between, 1.0
+        self.arc(start, end, probability, last)
+
+
+def _slips(leads: dict[str, int], grammar: Grammar, first: bool) -> dict[int, list[str]]:
+    """Decoys for the words that lead on from a state, by where those lead. first: it is the start."""
+    slips: dict[int, list[str]] = {}
+    for word, to in leads.items():
+        others = grammar.decoys.verbs if first and word not in grammar.stop_words else ()
+        for ours, theirs in grammar.decoys.instead:
+            others += theirs if word in ours else ()
+        if others:
+            known = slips.setdefault(to, [])
+            known += [other for other in others if other not in leads and other not in known]
+    return slips
+
+
+def smallest(sentences: Iterable[str]) -> list[dict[str, int]]:
+    """The smallest network of exactly these sentences: for each state where its words lead, "" (to -1)
+    where a sentence may end. Begins in the last one.
+
+    A tree of the words, whose branches that go on alike are one.
+    """
+    tree: dict[str, Any] = {}
+    for sentence in sentences:
+        branch = tree
+        for word in sentence.split():
+            branch = branch.setdefault(word, {})
+        branch[""] = None
+    table: list[dict[str, int]] = []
+    seen: dict[tuple[tuple[str, int], ...], int] = {}
+
+    def number(branch: dict[str, Any]) -> int:
+        leads = {word: -1 if rest is None else number(rest) for word, rest in branch.items()}
+        key = tuple(sorted(leads.items()))
+        if key not in seen:
+            seen[key] = len(table)
+            table.append(leads)
+        return seen[key]
+
+    number(tree)
+    return table
 
 
 def _read_dictionary(path: Path) -> list[str]:

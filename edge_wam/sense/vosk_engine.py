@@ -131,7 +131,7 @@ class VoskRecogniser:
             self.name,
         )
         grammar = self.grammar
-        sentences = [*grammar.phrases, *grammar.stop_words, *grammar.decoys]
+        sentences = [*grammar.phrases, *grammar.stop_words, *grammar.no_phrases]
 
         def ear(heard: list[str]) -> Any:  # vosk has no types
             return vosk.KaldiRecognizer(self._model, RATE_HZ, json.dumps(heard, ensure_ascii=False))
