@@ -72,7 +72,7 @@ class WamPolicy:
         return features.targets(self._last.rows, position)
 
     def _noise(self, images: ImageArray) -> Float32:
-        rng = np.random.default_rng((self._seed, zlib.crc32(images)))
+        rng = np.random.default_rng((self._seed, zlib.crc32(images.tobytes())))
         return rng.standard_normal(self._shape, dtype=np.float32)
 
     def imagine(self) -> ImageArray | None:

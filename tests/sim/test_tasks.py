@@ -9,7 +9,6 @@ import pytest
 
 from edge_wam.errors import EdgeWamError
 from edge_wam.sim import tasks
-from edge_wam.sim.scene import COLOURS
 from edge_wam.train import data
 
 ENGLISH = [(phrase, c.id) for c in tasks.commands() for phrase in tasks.training_phrases(c)]
@@ -24,7 +23,7 @@ def test_every_verb_can_be_said_of_every_colour_and_place():
 
 
 def test_an_unknown_command_is_refused_with_the_nearest():
-    with pytest.raises(EdgeWamError, match="no command 'pick_rde'.*pick_red"):
+    with pytest.raises(EdgeWamError, match=r"no command 'pick_rde'.*pick_red"):
         tasks.command("pick_rde")
 
 
