@@ -53,9 +53,9 @@ def _robot(config: Config) -> str:
 def _model(config: Config) -> str:
     manifest = manifests.load(config.model.folder)
     engine = Engine(config.model.folder, manifest, config.model.threads)
-    rows, frames = engine.agreement
+    agreed = engine.agreement
     return (
-        f"{manifest.name}: golden batch reproduced (rows {rows:.1e}, frames {frames:.1e}), "
+        f"{manifest.name}: golden batch reproduced (rows {agreed.rows:.1e}, frames {agreed.frames:.1e}), "
         f"ready in {engine.load_s:.1f} s"
     )
 
