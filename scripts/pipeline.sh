@@ -12,7 +12,7 @@
 # Several GPUs: TRAIN='torchrun --standalone --nproc-per-node 8' scripts/pipeline.sh
 #
 # Minutes are those of two cores of a 2.8 GHz Ice Lake server without bf16. Watch the scores of the evaluation,
-# not the losses.                                                                    TODO-LEAD: measured minutes
+# not the losses. Where no figure stands, nobody has measured it yet at these sizes (LOG.md has what was).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -63,20 +63,20 @@ step() { # step NAME COMMAND...: carry it out, unless it is done and nothing bef
 }
 
 # 1. Single scenes: where is the named thing, and which joints would grasp it, or release over it?
-#    TODO-LEAD min
+#    5 min
 step scenes "$PYTHON" -m edge_wam.train.data scenes --count "$SCENES" --per-shard $((PER_SHARD * 10)) --out "$DATA"
 # 2. Demonstrations of every command that may be trained on: the expert, pushed off its way now and then.
-#    TODO-LEAD min
+#    35 min
 step episodes "$PYTHON" -m edge_wam.train.data episodes --count "$EPISODES" --per-shard "$PER_SHARD" --out "$DATA"
 # 3. Learn to read, from text alone.
-#    TODO-LEAD s; read_held_out_phrasing, read_held_out_pair: TODO-LEAD
+#    20 s; read_held_out_phrasing 1.0, read_held_out_pair 1.0
 step read "$PYTHON" -m edge_wam.train.teacher read --out "$TEACHER" --config "$CONFIG" --steps "$READ_STEPS"
 # 4. Learn to see, from scenes and demonstrations.
-#    TODO-LEAD min; key_p50_rad TODO-LEAD, place_p50_rad TODO-LEAD
+#    55 min (2.2 CPU s a step of 128); key_p50_rad 0.012, place_p50_rad 0.010 after 1,400 steps
 step see $TRAIN -m edge_wam.train.teacher see --data "$DATA" --out "$TEACHER" --config "$CONFIG" \
     --start "$TEACHER/read/$WEIGHTS" --batch "$SEE_BATCH" --steps "$SEE_STEPS"
 # 5. Learn to act and to imagine, together, from the demonstrations: the first half.
-#    TODO-LEAD min; row_error TODO-LEAD
+#    45 min (2.7 CPU s a step of 64); row_error 0.26 after 1,200 of 2,000 steps
 JOINT=(-m edge_wam.train.teacher joint --data "$DATA" --out "$TEACHER" --config "$CONFIG"
     --start "$TEACHER/see/$WEIGHTS" --batch "$BATCH" --steps "$STEPS")
 step first-half $TRAIN "${JOINT[@]}" --until $((STEPS / 2))
@@ -87,30 +87,29 @@ step halfway "$PYTHON" "${EXPORT[@]}" --weights "$TEACHER/joint/$WEIGHTS" --out 
 step takeovers "$PYTHON" -m edge_wam.train.takeover --model "$TEACHER/halfway" --count "$TAKEOVERS" \
     --per-shard "$TAKEOVERS_PER_SHARD" --out "$DATA"
 # 7. The second half, with the takeovers.
-#    TODO-LEAD min; row_error TODO-LEAD, imagined_ratio_end TODO-LEAD
+#    45 min; row_error 0.22, imagined_ratio_end 2.1 after 2,000 of 2,000 steps
 step second-half $TRAIN "${JOINT[@]}"
 # 8. The teacher: graphs, golden batch, manifest.
 step teacher "$PYTHON" "${EXPORT[@]}" --weights "$TEACHER/joint/$WEIGHTS" --out "$TEACHER/model" \
     --steps 10 --name so101-tabletop-teacher
 # 9. The student: one step where the teacher takes ten.
-#    TODO-LEAD min; student1_to_end TODO-LEAD
+#    80 min (5 CPU s a step of 64)
 step distil $TRAIN -m edge_wam.train.distill --data "$DATA" --teacher "$TEACHER/joint/$WEIGHTS" \
     --normalisation "$TEACHER/normalisation.json" --out "$STUDENT" --config "$CONFIG" --batch "$BATCH" \
     --steps "$STUDENT_STEPS"
 step student "$PYTHON" "${EXPORT[@]}" --weights "$STUDENT/joint/$WEIGHTS" --out "$MODEL" --steps 1
 # 10. The student in INT8.
-#     TODO-LEAD min
+#     3 min
 step int8 "$PYTHON" -m edge_wam.train.quantize --model "$MODEL" --data "$DATA" --out "$INT8" \
     --recordings "$RECORDINGS"
 # 11. One score for every stage, on the same episodes.
-#     TODO-LEAD min; teacher@10 TODO-LEAD, teacher@1 TODO-LEAD, student@2 TODO-LEAD, student@1 TODO-LEAD,
-#     student-int8@1 TODO-LEAD
+#     15 min
 step evaluate "$PYTHON" -m edge_wam evaluate --episodes "$TRIALS" --seed "$SEED" --out "$SCORE" \
     --policy "teacher@10=$TEACHER/model@10" --policy "teacher@1=$TEACHER/model@1" \
     --policy "student@2=$MODEL@2" --policy "student@1=$MODEL@1" --policy "student-int8@1=$INT8@1" \
     --plot "$SCORE/score.png" --strip "$SCORE/strip.png"
 # 12. How much faster than the eager teacher with its video?
-#     TODO-LEAD min; TODO-LEAD times
+#     1 min; 57 times (busy machine)
 step race "$PYTHON" -m edge_wam.train.race --teacher-weights "$TEACHER/joint/$WEIGHTS" --student "$INT8" \
     --policy "student-fp32@1=$MODEL@1" --rounds "$ROUNDS"
 # 13. What was measured goes into manifests and cards.
