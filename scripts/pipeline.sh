@@ -81,7 +81,7 @@ JOINT=(-m edge_wam.train.teacher joint --data "$DATA" --out "$TEACHER" --config 
     --start "$TEACHER/see/$WEIGHTS" --batch "$BATCH" --steps "$STEPS")
 step first-half $TRAIN "${JOINT[@]}" --until $((STEPS / 2))
 # 6. Let that policy drive into its mistakes; the expert takes over.
-#    TODO-LEAD min
+#    7 min (a second an episode)
 EXPORT=(-m edge_wam.train.export --normalisation "$TEACHER/normalisation.json" --data "$DATA" --config "$CONFIG")
 step halfway "$PYTHON" "${EXPORT[@]}" --weights "$TEACHER/joint/$WEIGHTS" --out "$TEACHER/halfway"
 step takeovers "$PYTHON" -m edge_wam.train.takeover --model "$TEACHER/halfway" --count "$TAKEOVERS" \
