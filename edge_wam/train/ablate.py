@@ -86,7 +86,8 @@ def plan(only: Sequence[str], seeds: Sequence[int]) -> list[Row]:
     if "prefix" in only:
         for most in (0, flow.COMMITTED_MAX):
             run = first._replace(committed_max=most)
-            rows += [Row("prefix", f"prefix 0..{most}, {late} rows late", (run,), late) for late in DELAYS]
+            taught = f"up to {most} rows decided" if most else "none decided"
+            rows += [Row("prefix", f"{taught}, {late} rows late", (run,), late) for late in DELAYS]
     return rows
 
 
