@@ -163,6 +163,12 @@ def _repeat(x: Tensor, batch: int) -> Tensor:
     return x if len(x) == batch else x.repeat_interleave(batch // len(x), dim=0)
 
 
+def _layers(kv: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """(L, 2, ...) -> a (key, value) pair a layer. Indexing instead would cost a whole tensor of zeros each,
+    backwards."""
+    return [(pair[0], pair[1]) for pair in (layer.unbind() for layer in kv.unbind())]
+
+
 class Seen(NamedTuple):
     """Keypoints of the named cube and plate (B, 2 P C), 0 where none is named; fine and coarse maps of all
     cameras (B C, ...)."""
@@ -296,8 +302,8 @@ class WorldActionModel(nn.Module):
         x = self._row_tokens(hint, rows, committed)
         modulation = self.act_level(level)
         pairs = []
-        for index, block in enumerate(self.blocks):
-            x, k, v = block(x, [(kv[index, 0], kv[index, 1])], modulation[index])
+        for block, seen, level_of in zip(self.blocks, _layers(kv), modulation.unbind(), strict=True):
+            x, k, v = block(x, [seen], level_of)
             pairs.append(torch.stack([k, v]))
         return self.act_out(self.act_norm(x)), torch.stack(pairs)
 
@@ -324,10 +330,9 @@ class WorldActionModel(nn.Module):
         """
         x = self.patch_in(patches(noisy)) + self.patch_place
         modulation = self.dream_level(level)
-        for index, block in enumerate(self.blocks):
-            x, _, _ = block(
-                x, [(kv[index, 0], kv[index, 1]), (act_kv[index, 0], act_kv[index, 1])], modulation[index]
-            )
+        layers = zip(self.blocks, _layers(kv), _layers(act_kv), modulation.unbind(), strict=True)
+        for block, seen, acted, level_of in layers:
+            x, _, _ = block(x, [seen, acted], level_of)
         return self._frames(x, fine, coarse, images)
 
     def _frames(self, x: Tensor, fine: Tensor, coarse: Tensor, images: Tensor) -> Tensor:
@@ -356,8 +361,8 @@ class WorldActionModel(nn.Module):
             [act_level.expand(-1, -1, -1, count, -1), dream_level.expand(-1, -1, -1, video.shape[1], -1)], 3
         )
         x = torch.cat([x, video], 1)
-        for index, block in enumerate(self.blocks):
-            x, _, _ = block(x, [(kv[index, 0], kv[index, 1])], levels[index])
+        for block, seen, level_of in zip(self.blocks, _layers(kv), levels.unbind(), strict=True):
+            x, _, _ = block(x, [seen], level_of)
         few, maps = len(images), len(images) * self.config.cameras
         frames = self._frames(x[:few, count:], context["fine"][:maps], context["coarse"][:maps], images)
         return self.act_out(self.act_norm(x[:, :count])), frames

@@ -31,6 +31,7 @@ from edge_wam.think.features import Features, Normalisation
 from edge_wam.train import figures, flow
 from edge_wam.train.dataset import Batch, Episodes, Seeing, make_features
 from edge_wam.train.model import BODY, CONFIGS, Config, WorldActionModel, plate_of, unit
+from edge_wam.train.muon import Muon
 from edge_wam.train.parallel import Team, autocast, generator, join, moved, unsynchronised
 from edge_wam.train.pictures import curves
 from edge_wam.train.reader import DROPOUT
@@ -89,7 +90,7 @@ def optimisers(model: WorldActionModel, stage: str, lr: float) -> list[tuple[tor
         (torch.optim.AdamW(rest, lr=lr, weight_decay=0.01), lr)
     ]
     if matrices:
-        made.insert(0, (torch.optim.Muon(matrices, lr=25 * lr, momentum=0.95, weight_decay=0.01), 25 * lr))
+        made.insert(0, (Muon(matrices, lr=25 * lr, momentum=0.95, weight_decay=0.01), 25 * lr))
     return made
 
 
