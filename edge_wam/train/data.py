@@ -184,7 +184,8 @@ def make_episode(world: World, expert: Expert, seed: int, takeover: Driver | Non
     """One try; None if the judge was not content or something could not be reached.
 
     With `takeover`, a policy drives first (called every control tick; it returns the targets (J,),
-    or None once the expert is to take over), and only the expert's part is kept.
+    or None once the expert is to take over), and now and then again instead of being shoved. Only the
+    expert's parts are labelled.
     """
     rng = np.random.default_rng(seed)
     wish = random_command(rng)
@@ -196,7 +197,7 @@ def make_episode(world: World, expert: Expert, seed: int, takeover: Driver | Non
     judge = Judge(world, wish.id)
     if takeover is not None and not _drive(world, wish, judge, takeover):
         return None
-    return _demonstrate(world, expert, rng, wish, judge)
+    return _demonstrate(world, expert, rng, wish, judge, takeover)
 
 
 def random_command(rng: np.random.Generator) -> Command:
@@ -263,12 +264,18 @@ class _Log:
 
 
 def _demonstrate(
-    world: World, expert: Expert, rng: np.random.Generator, wish: Command, judge: Judge
+    world: World,
+    expert: Expert,
+    rng: np.random.Generator,
+    wish: Command,
+    judge: Judge,
+    takeover: Driver | None,
 ) -> Episode | None:
     plan = expert.plan(wish, world.goal_rad, pace=float(rng.uniform(0.9, 1.15)))
     if plan is None:
         return None
-    shoves = _plan_shoves(rng, plan)
+    shoves = _plan_shoves(rng, plan) if takeover is None else []
+    turns_s = [] if takeover is None else _plan_turns(rng, plan)
     noise_rad, noise_size = np.zeros(6), rng.choice([0.0, 0.004, 0.010], p=[0.3, 0.4, 0.3])
     start_s, plan_start_s = world.time_s, world.time_s
     log, verdict = _Log(), judge.look()
@@ -279,11 +286,16 @@ def _demonstrate(
         if t_s > plan.knot_s[-1] or tick > 700:
             break
         shove = next((s for s in shoves if s.start_s <= now_s - start_s < s.start_s + s.length_s), None)
-        if shoved and shove is None:  # the shove is over: think again, from here
+        turn = bool(turns_s) and now_s - start_s >= turns_s[0]
+        driven_rad = takeover(world, wish) if takeover is not None and turn else None
+        if turn and driven_rad is None:
+            turns_s.pop(0)
+        astray = shove is not None or driven_rad is not None
+        if shoved and not astray:  # it is over: think again, from here
             if (plan := expert.plan(wish, world.goal_rad, pace=float(rng.uniform(0.9, 1.15)))) is None:
                 return None
             plan_start_s, t_s = now_s, 0.0
-        shoved = shove is not None
+        shoved = astray
         if log.rows and shoved:
             log.rows[-1]["undisturbed"] = False
         if now_s - start_s >= len(log.rows) * RECORD_S - 1e-6:
@@ -294,6 +306,7 @@ def _demonstrate(
         wished = plan.at(t_s) + noise_rad
         if shove is not None:
             wished = wished + shove.offset_rad * ((now_s - start_s - shove.start_s) / shove.length_s)
+        wished = wished if driven_rad is None else driven_rad
         world.goal_rad[:] = np.clip(wished, world.joint_low_rad, world.joint_high_rad)
         world.step(6)
         verdict = judge.look()
@@ -316,6 +329,12 @@ def _plan_shoves(rng: np.random.Generator, plan: Plan) -> list[_Shove]:
             offset[5] = -0.35  # closed its hand too early
         shoves.append(_Shove(float(rng.uniform(0.1, 0.75 * plan.knot_s[-1])), length_s, offset))
     return sorted(shoves, key=lambda s: s.start_s)
+
+
+def _plan_turns(rng: np.random.Generator, plan: Plan) -> list[float]:
+    """When, in seconds from now, a policy gets the wheel back: mostly on the way there."""
+    count = int(rng.choice([0, 1, 2, 3], p=[0.2, 0.35, 0.3, 0.15]))
+    return sorted(rng.uniform(0.4, 0.8 * plan.knot_s[-1], count).tolist())
 
 
 # --- shards ---------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ from edge_wam.train.text import CUBES, Phrases, one_hot, slot_indices, training_
 
 # How often each verb is trained on: what is harder, and what has more slots, oftener.
 BALANCE = {"put": 0.36, "pick": 0.24, "push": 0.20, "point": 0.12, "home": 0.08}
+AFTERWARDS = 6  # recordings after a shove, or after the policy drove, that count twice: how to mend things
 STALE_S = 0.04  # a measured pose is up to this much older than the frame it goes with
 EPISODE_SHARE = 0.3  # of what the eyes are shown; the rest are single scenes
 SCENES_HELD_OUT, EPISODES_HELD_OUT = 512, 0.04  # the last scenes; this share of the episodes
@@ -149,6 +150,7 @@ class Episodes:
     slots: NDArray[np.int64]
     future: NDArray[np.int64]
     imaginable: NDArray[np.bool_]
+    mending: NDArray[np.bool_]
     pool: NDArray[np.int64]
     held_out: NDArray[np.int64]
     episodes: int
@@ -170,6 +172,10 @@ class Episodes:
         calm = arrays["undisturbed"]
         imaginable = np.all([calm[np.minimum(here + k, last)] for k in range(max(FUTURE_RECORDS))], axis=0)
         labelled = arrays["labelled"]
+        first = last - np.repeat(length, length) + 1
+        mending = labelled & np.any(
+            [~labelled[np.maximum(here - k, first)] for k in range(AFTERWARDS + 1)], 0
+        )
         # By lot, and the same ones when more are added: generators take the verbs in turn.
         lot = np.random.default_rng(0).random(len(length))
         apart = (lot < max(EPISODES_HELD_OUT, np.sort(lot)[min(2, len(lot) - 1)]))[episode]
@@ -182,6 +188,7 @@ class Episodes:
             slots,
             ahead,
             imaginable & labelled,
+            mending,
             pool,
             held_out,
             len(length),
@@ -208,10 +215,10 @@ class Episodes:
 
     def _weights(self, index: NDArray[np.int64]) -> NDArray[np.float64]:
         """How often each of these recordings is to be drawn: sums to 1, and to BALANCE by verb."""
-        verb = self.slots[self.command[index], 0]
-        counts = np.bincount(verb, minlength=len(tasks.VERBS))
+        verb, worth = self.slots[self.command[index], 0], 1.0 + self.mending[index]
+        counts = np.bincount(verb, worth, minlength=len(tasks.VERBS))
         share = np.array([BALANCE[name] for name in tasks.VERBS]) * (counts > 0)
-        weight: NDArray[np.float64] = (share / share.sum() / counts.clip(min=1))[verb]
+        weight: NDArray[np.float64] = (share / share.sum() / counts.clip(min=1))[verb] * worth
         return weight
 
     def draw(

@@ -1,8 +1,8 @@
 """The eyes: a camera's image -> maps that no command has touched, and looks at them for a named thing.
 
 The trunk sees everything alike. A *look* is a question put to its map ("where is the red cube?"): the
-question scales and shifts the map's channels, a few small convolutions make heatmaps of what is left, and
-each heatmap answers with one point. A command's colours go into the questions and nowhere else in the model.
+question scales and shifts the map's channels, two 1x1 convolutions make heatmaps of it, and each heatmap
+answers with one point. A command's colours go into the questions and nowhere else in the model.
 
 Shapes: N images (batch times cameras), S pixels a side, P keypoints, D width of the model.
 """
@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 FINE, COARSE = 24, 64  # channels of the maps at S/2 and S/4
-CHOSEN = 32  # and of what a look makes of the latter
 
 
 class Stem(nn.Module):
@@ -50,10 +49,8 @@ class Look(nn.Module):
         self.colour = nn.Parameter(torch.randn(colours, width) * 0.5)  # none first
         self.camera = nn.Parameter(torch.zeros(cameras, width))
         self.film = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, 2 * COARSE))
-        self.choose = nn.Conv2d(COARSE, CHOSEN, 1)
-        self.convs = nn.ModuleList(nn.Conv2d(CHOSEN, CHOSEN, 3, padding=1) for _ in range(2))
-        self.norms = nn.ModuleList(nn.GroupNorm(4, CHOSEN) for _ in range(2))
-        self.points = nn.Conv2d(CHOSEN, keypoints, 1)
+        self.conv1 = nn.Conv2d(COARSE, COARSE, 1)
+        self.conv2 = nn.Conv2d(COARSE, keypoints, 1)
         self.temperature = nn.Parameter(torch.tensor(3.0))
         axis = torch.linspace(-1, 1, side)
         grid = torch.stack([axis.repeat(side), axis.repeat_interleave(side)], 1)
@@ -66,10 +63,8 @@ class Look(nn.Module):
 
     def forward(self, coarse: Tensor, question: Tensor) -> Tensor:
         scale, shift = self.film(question)[:, :, None, None].chunk(2, dim=1)
-        h = F.gelu(self.choose(F.gelu(torch.addcmul(shift, coarse, 1 + scale))))
-        for conv, norm in zip(self.convs, self.norms, strict=True):
-            h = h + F.gelu(norm(conv(h)))
-        heat = (self.points(h).flatten(2) * self.temperature).softmax(dim=-1)
+        h = F.gelu(self.conv1(F.gelu(torch.addcmul(shift, coarse, 1 + scale))))
+        heat = (self.conv2(h).flatten(2) * self.temperature).softmax(dim=-1)
         return (heat @ self.grid).flatten(1)
 
 

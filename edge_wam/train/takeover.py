@@ -3,8 +3,9 @@
     python -m edge_wam.train.takeover --model models/so101-tabletop --count 400 --out runs/data
 
 The shipped policy drives for a random time through the same features and engine that the robot runs;
-then the expert plans from wherever that has led, and only its part is kept. Shards are those of
-train/data.py (seeds of their own), so the trainer reads both alike.
+then the expert plans from wherever that has led, and now and then the policy gets the wheel back for a
+moment. Only the expert's parts are labelled. Shards are those of train/data.py (seeds of their own), so the
+trainer reads both alike.
 """
 
 from __future__ import annotations
@@ -29,13 +30,15 @@ from edge_wam.types import ActionChunk, FloatArray, Frame, Observation
 
 FIRST_SEED = 3_000_000
 DELAY_S = 0.06
+FIRST_TURN_S, TURN_S = (0.6, 5.0), (0.4, 1.6)  # how long the policy drives
 
 
 class PolicyDriver:
-    """A `Driver` for train/data.make_episode: one rollout of the policy, for a random time."""
+    """A `Driver` for train/data.make_episode: the policy, for a random time; less when it drives again."""
 
-    def __init__(self, policy: WamPolicy, manifest: manifests.Manifest, limit_s: float) -> None:
-        self._policy, self._manifest, self._limit_s = policy, manifest, limit_s
+    def __init__(self, policy: WamPolicy, manifest: manifests.Manifest, rng: np.random.Generator) -> None:
+        self._policy, self._manifest, self._rng = policy, manifest, rng
+        self._limit_s = float(rng.uniform(*FIRST_TURN_S))
         self._chunk: ActionChunk | None = None
         self._coming: ActionChunk | None = None
         self._plan = Plan(np.full(6, -4.0), np.full(6, 4.0))
@@ -48,6 +51,8 @@ class PolicyDriver:
             self._start_s = now_s
             self._plan.begin(1, now_s)
         if now_s - self._start_s > self._limit_s:
+            self._start_s = self._chunk = self._coming = None
+            self._limit_s = float(self._rng.uniform(*TURN_S))
             return None
         if self._chunk is None or now_s - self._chunk.t0_s >= self._manifest.replan_s - 1e-6:
             self._chunk = self._coming = self._think(world, wish, now_s)
@@ -80,8 +85,8 @@ def _job(job: tuple[int, int, str, str]) -> int:
     expert = Expert(world)
     kept: list[Episode] = []
     while len(kept) < count:
-        limit_s = float(np.random.default_rng(at).uniform(0.6, 5.0))
-        episode = make_episode(world, expert, at, PolicyDriver(policy, manifest, limit_s))
+        driver = PolicyDriver(policy, manifest, np.random.default_rng(at))
+        episode = make_episode(world, expert, at, driver)
         if episode is not None:
             kept.append(episode)
         at += 1

@@ -39,7 +39,7 @@ from edge_wam.train.text import Sentences
 
 STAGES = ("read", "see", "joint")
 LOG_EVERY, SAVE_EVERY, LOOK_EVERY = 20, 200, 400
-VIDEO_EVERY = 2
+VIDEO_EVERY = 3
 VIDEO_WEIGHT, PROGRESS_WEIGHT = 0.5, 0.2
 # The roll of a cube is hard to see: at equal weight it was nine tenths of the grasp's loss. That a tenth is
 # better is not shown: 90 steps with and without, from the same weights, came out alike.

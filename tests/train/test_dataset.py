@@ -88,6 +88,15 @@ def test_each_verb_is_drawn_as_often_as_the_balance_says(episodes):
     assert sum(BALANCE.values()) == pytest.approx(1)
 
 
+def test_what_mends_a_mistake_is_drawn_twice_as_often(episodes):
+    """Recordings 3 and 4 of a drawn episode are not labelled, so 5 to 10 are what came of it."""
+    drawn = episodes.draw(60_000, np.random.default_rng(0)) % 15
+    counts = np.bincount(drawn, minlength=15) / 60_000
+    usual, mending = counts[[0, 1, 2, 11, 12, 13, 14]], counts[5:11]
+    assert np.abs(mending / usual.mean() - 2).max() < 0.15
+    assert np.abs(usual / usual.mean() - 1).max() < 0.1
+
+
 def test_only_labelled_recordings_are_drawn_and_none_of_the_held_out_episodes(episodes):
     drawn = set(episodes.draw(5000, np.random.default_rng(0)).tolist())
     assert drawn == set(episodes.pool.tolist())
