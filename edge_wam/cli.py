@@ -69,6 +69,18 @@ def parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--strip", type=Path, help="draw present, imagined and real frames (PNG)")
     evaluate.add_argument("--json", action="store_true", help="nothing but the JSON line")
 
+    build = verbs.add_parser(
+        "compile",
+        parents=[common],
+        help="build the engines this machine can run, keep the fastest that is right",
+    )
+    build.add_argument(
+        "--precision", default="", help="only this one: fp32, bf16, fp16, int8 (default: whatever is best)"
+    )
+    build.add_argument("--threads", type=int, default=0, help="only so many; 0: what is best")
+    build.add_argument("--rounds", type=int, default=60, help="turns of each engine when they are timed")
+    build.add_argument("--state", type=Path, help="where engines are kept (default: $EDGE_WAM_STATE, or ~)")
+
     bench = verbs.add_parser(
         "bench", parents=[common], help="what each part of a tick and of a thought costs"
     )
@@ -166,6 +178,23 @@ def _bench(arguments: argparse.Namespace) -> int:
     return code
 
 
+def _compile(arguments: argparse.Namespace) -> int:
+    from edge_wam.think import compile as compiling
+    from edge_wam.think import store
+
+    config = _config(arguments)
+    for name, value, low in (("--threads", arguments.threads, 0), ("--rounds", arguments.rounds, 1)):
+        if value < low:
+            raise EdgeWamError(f"{name}: expected at least {low}, found {value}")
+    return compiling.main(
+        config.model.folder,
+        store.state() if arguments.state is None else arguments.state,
+        arguments.precision,
+        arguments.threads,
+        arguments.rounds,
+    )
+
+
 def _doctor(arguments: argparse.Namespace) -> int:
     from edge_wam.service.doctor import examine
 
@@ -184,6 +213,7 @@ _VERBS = {
     "run": _run,
     "evaluate": _evaluate,
     "bench": _bench,
+    "compile": _compile,
     "doctor": _doctor,
     "fetch-voice": _fetch_voice,
 }

@@ -12,7 +12,7 @@ from edge_wam.config import SIMULATED, Config
 from edge_wam.errors import EdgeWamError
 from edge_wam.robot import check
 from edge_wam.sense.voice import describe, open_recogniser
-from edge_wam.think.engine import Engine
+from edge_wam.think.choice import open_engine
 
 
 class Finding(NamedTuple):
@@ -51,13 +51,14 @@ def _robot(config: Config) -> str:
 
 
 def _model(config: Config) -> str:
-    manifest = manifests.load(config.model.folder)
-    engine = Engine(config.model.folder, manifest, config.model.threads)
+    said: list[str] = []
+    manifest, engine, what = open_engine(config.model.folder, config.model.threads, say=said.append)
     agreed = engine.agreement
-    return (
-        f"{manifest.name}: golden batch reproduced (rows {agreed.rows:.1e}, frames {agreed.frames:.1e}), "
-        f"ready in {engine.load_s:.1f} s"
+    found = (
+        f"{manifest.name}: {what}; golden batch reproduced (rows {agreed.rows:.1e}, frames "
+        f"{agreed.frames:.1e}), ready in {engine.load_s:.1f} s"
     )
+    return "; ".join([found, *said])
 
 
 def _recogniser(config: Config) -> str:

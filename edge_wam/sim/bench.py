@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from edge_wam import manifest as manifests
 from edge_wam.act.arm import Arm, Calibration
 from edge_wam.act.bus import FeetechBus, open_port
 from edge_wam.act.guard import limit
@@ -23,7 +22,7 @@ from edge_wam.act.limits import load_limits
 from edge_wam.sim.servos import ServoChain
 from edge_wam.sim.wire import PtyPort
 from edge_wam.sim.world import PARK_RAD, World
-from edge_wam.think.engine import Engine
+from edge_wam.think.choice import open_engine
 from edge_wam.think.policy import features_of
 
 # Bytes of a tick, 10 bits each: sync read of 15 bytes from six servos, sync write of six goals.
@@ -55,8 +54,8 @@ def measure(tasks: dict[str, Callable[[], object]], rounds: int) -> dict[str, np
 def main(calibration: Path, model: Path, threads: int, rounds: int) -> int:
     """Measure and print. Returns the exit code."""
     os.environ.setdefault("MUJOCO_GL", "egl")
-    manifest = manifests.load(model)
-    engine, features = Engine(model, manifest, threads), features_of(manifest)
+    manifest, engine, what = open_engine(model, threads)
+    features = features_of(manifest)
     world, arm_file = World(), Calibration.load(calibration / "arm.json")
     limits = load_limits(calibration / "limits.toml")
     rng = np.random.default_rng(0)
@@ -102,11 +101,11 @@ def main(calibration: Path, model: Path, threads: int, rounds: int) -> int:
     for line in lines:
         bound = f"{line.limit_ms:>10.3f}  {line.limit}" if line.limit else ""
         print(f"{line.name:<24}{line.p50_ms:>10.3f}{line.p99_ms:>10.3f}{bound}")
-    print(f"{manifest.name}, {threads} thread(s), engine ready in {engine.load_s:.1f} s; {rounds} rounds")
+    print(f"{manifest.name}: {what}; engine ready in {engine.load_s:.1f} s; {rounds} rounds")
     print(
         json.dumps(
             {f"{line.name} p50_ms": round(line.p50_ms, 4) for line in lines}
-            | {"rounds": rounds, "threads": threads}
+            | {"rounds": rounds, "engine": what}
         )
     )
     return 0

@@ -1,7 +1,8 @@
-"""The CPU engine: a model's ONNX graphs in OpenVINO, checked against its golden batch before anything moves.
+"""The engine: a model's three graphs, checked against its golden batch before anything moves.
 
-Three graphs (train/export.py): `context` once a frame, `act` once a denoising step, `dream` when there is
-time to imagine. No torch. Shapes: K rows, J joints, C cameras, F futures, S pixels a side.
+The graphs (train/export.py) are `context` once a frame, `act` once a denoising step, `dream` when there is
+time to imagine; backend.py runs them. No torch. Shapes: K rows, J joints, C cameras, F futures, S pixels a
+side.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from numpy.typing import NDArray
 
 from edge_wam.errors import EngineError
 from edge_wam.manifest import Manifest, verify_files
+from edge_wam.think.backend import GRAPHS, Backend, OpenVino, Settings
 from edge_wam.think.features import UNIT_GREY, UNIT_LEVELS, Float32
 from edge_wam.types import ImageArray
 
 ROW_TOLERANCE = 0.02  # standard deviations of a row; a tenth of a millimetre at the fingertip, about
 FRAME_TOLERANCE = 0.05  # unit scale: three grey levels of 256
 PROGRESS_TOLERANCE = 0.02  # of how far it is, and of the chance that it is done
-GRAPHS = ("context", "act", "dream")
 FILES = (*(f"{name}.onnx" for name in GRAPHS), "weights.safetensors", "golden.safetensors")
 
 
@@ -58,21 +59,24 @@ class Agreement(NamedTuple):
 ALLOWED = {"int8": Agreement(rows=0.1, frames=0.25, progress=0.05)}
 
 
-def tolerance(precision: str) -> Agreement:
+def tolerance(precision: str, arithmetic: str = "fp32") -> Agreement:
     """What an engine may differ from the golden answers of a model of this precision."""
-    return ALLOWED.get(precision, Agreement(ROW_TOLERANCE, FRAME_TOLERANCE, PROGRESS_TOLERANCE))
+    usual = Agreement(ROW_TOLERANCE, FRAME_TOLERANCE, PROGRESS_TOLERANCE)
+    return ALLOWED.get(precision, usual if arithmetic == "fp32" else ALLOWED["int8"])
 
 
 class Engine:
     """One model, loaded and verified. Raises EngineError if it cannot be trusted."""
 
-    def __init__(self, folder: Path, manifest: Manifest, threads: int = 1) -> None:
-        try:
-            import openvino
-        except ImportError as error:
-            raise EngineError(
-                f"the CPU engine needs the package openvino ({error}); try: pip install openvino"
-            ) from None
+    def __init__(
+        self,
+        folder: Path,
+        manifest: Manifest,
+        threads: int = 1,
+        arithmetic: str = "fp32",
+        compiled: Path | None = None,
+    ) -> None:
+        """The graphs in `folder`; compiled: where what was compiled of them before lies (think/store.py)."""
         if unsigned := [name for name in FILES if name not in manifest.files]:
             raise EngineError(
                 f"the manifest of model '{manifest.name}' states no sha256 of {', '.join(unsigned)}: "
@@ -80,32 +84,15 @@ class Engine:
             )
         verify_files(folder, manifest)
         began_s = time.monotonic()
-        core = openvino.Core()
-        settings = {
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": threads,
-            "NUM_STREAMS": "1",
-            "INFERENCE_PRECISION_HINT": "f32",
-            # Pinning would put every process's engine on the same first core.
-            "ENABLE_CPU_PINNING": False,
-        }
-        self.manifest = manifest
-        self._requests: dict[str, Any] = {}
-        for name in GRAPHS:
-            try:
-                model = core.read_model(str(folder / f"{name}.onnx"))
-                self._requests[name] = core.compile_model(model, "CPU", settings).create_infer_request()
-            except RuntimeError as error:
-                raise EngineError(
-                    f"{folder / name}.onnx cannot be compiled: {str(error).splitlines()[0]}"
-                ) from None
+        self.manifest, self.settings = manifest, Settings(arithmetic, threads)
+        self.backend: Backend = OpenVino(folder, self.settings, compiled)
         self.agreement = self.verify(folder / "golden.safetensors")
         self.load_s = time.monotonic() - began_s
 
     def context(self, images: ImageArray, tokens: NDArray[np.int64], state: Float32) -> Context:
         """images (C, S, S, 3) uint8, tokens (W,), state (2 J,) -> Context."""
         batch = np.ascontiguousarray(images[None])
-        out = self._run("context", {"images": batch, "tokens": tokens[None], "state": state[None]})
+        out = self.backend.run("context", {"images": batch, "tokens": tokens[None], "state": state[None]})
         progress = _chance(out["progress"][0]) if "progress" in out else None
         return Context(batch, out["kv"], out["hint"], out["fine"], out["coarse"], progress)
 
@@ -141,18 +128,12 @@ class Engine:
             "noisy": noise[None].astype(np.float32),
             "level": np.ones(1, np.float32),
         }
-        frames: Float32 = self._run("dream", inputs)["frames"][0]
+        frames: Float32 = self.backend.run("dream", inputs)["frames"][0]
         return frames
 
     def _act_step(self, context: Context, rows: Float32, keep: Float32, level: float) -> dict[str, Any]:
         inputs = {"kv": context.kv, "hint": context.hint, "rows": rows[None], "committed": keep[None]}
-        return self._run("act", inputs | {"level": np.array([level], np.float32)})
-
-    def _run(self, name: str, inputs: dict[str, Any]) -> dict[str, Any]:
-        request = self._requests[name]
-        # Inputs are shared, outputs copied: a graph's outputs outlive its next inference (the context's do).
-        results = request.infer(inputs, share_inputs=True, share_outputs=False)
-        return {port.get_any_name(): value for port, value in results.items()}
+        return self.backend.run("act", inputs | {"level": np.array([level], np.float32)})
 
     def verify(self, path: Path) -> Agreement:
         """Run the golden batch in `path`. EngineError names both differences if one is too large."""
@@ -175,7 +156,7 @@ class Engine:
                 progress_error = max(progress_error, _distance(context.progress, truth))
         found, allowed = (
             Agreement(rows_error, frames_error, progress_error),
-            tolerance(self.manifest.precision),
+            tolerance(self.manifest.precision, self.settings.arithmetic),
         )
         if not all(ours <= most for ours, most in zip(found, allowed, strict=True)):
             said = ", ".join(

@@ -6,6 +6,7 @@ real time runs the very same code. `policy_main` is the policy process around it
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -210,12 +211,13 @@ def policy_main(
     life: Stoppable, settings: PolicySettings, open_cameras: Callable[[object], FrameSource]
 ) -> None:
     """The policy process: load and verify the engine, open the cameras, think."""
-    from edge_wam import manifest as manifests
-    from edge_wam.think.engine import Engine
+    from edge_wam.think.choice import open_engine
 
-    folder = Path(settings.model)
-    manifest = manifests.load(folder)
-    policy = WamPolicy(manifest, Engine(folder, manifest, settings.threads), settings.steps)
+    def say(text: str) -> None:
+        print(f"edge-wam: {text}", file=sys.stderr, flush=True)
+
+    manifest, engine, _ = open_engine(Path(settings.model), settings.threads, say=say)
+    policy = WamPolicy(manifest, engine, settings.steps)
     cameras = open_cameras(settings.sight)
     states, chunks = Mailbox.open(settings.state_box, STATE), Mailbox.open(settings.chunk_box, CHUNK)
     recorder = Recorder(Path(settings.record_to), policy.ahead_s) if settings.record_to else None

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from edge_wam.errors import EdgeWamError
-from edge_wam.think.engine import GRAPHS
+from edge_wam.think.backend import GRAPHS
 from edge_wam.think.features import Float32
 from edge_wam.train.export import _offsets
 

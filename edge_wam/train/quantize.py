@@ -37,8 +37,10 @@ from torch import Tensor, nn
 from edge_wam import manifest as manifests
 from edge_wam.errors import EdgeWamError
 from edge_wam.manifest import Manifest
-from edge_wam.think.engine import FILES, GRAPHS
+from edge_wam.think.backend import GRAPHS
+from edge_wam.think.engine import FILES
 from edge_wam.think.features import FUTURES, IMAGINED_PX
+from edge_wam.think.store import VARIANT
 from edge_wam.train import export, flow, qdq
 from edge_wam.train.dataset import Batch, Episodes
 from edge_wam.train.model import CONFIGS, WorldActionModel
@@ -302,6 +304,7 @@ def quantise(
     report["layers"] = [asdict(line) | {"error": line.error._asdict()} for line in lines]
     (out / "sensitivity.json").write_text(json.dumps(report, indent=1) + "\n")
     parents = dict(manifest.parents) | {
+        VARIANT: manifest.files[qdq.WEIGHTS],  # so that `edge-wam compile` tries it in this model's place
         "int8_layers": len(names),
         "int8_share": round(sum(line.share for line in lines if line.precision == "int8"), 4),
         "int8_rows_mean": round(error.rows_mean, 5),

@@ -25,7 +25,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.numpy import load_file as load_arrays
 from safetensors.torch import load_file
 
 from edge_wam import manifest as manifests
@@ -35,8 +34,9 @@ from edge_wam.sim.entrants import entrant
 from edge_wam.think.engine import Engine
 from edge_wam.think.features import FUTURES, IMAGINED_PX, UNIT_GREY, UNIT_LEVELS
 from edge_wam.think.policy import WamPolicy, features_of
+from edge_wam.think.rehearsal import observations
 from edge_wam.train.model import CONFIGS, WorldActionModel, small
-from edge_wam.types import FloatArray, Frame, ImageArray, Observation
+from edge_wam.types import FloatArray, ImageArray, Observation
 
 TEACHER_STEPS = 16
 TURNS_OF_THE_QUICK = 5  # for each turn of the teacher
@@ -78,24 +78,6 @@ class Eager:
         levels = ((present + change)[0] * UNIT_LEVELS + UNIT_GREY).clamp(0, 255)
         self.frames = levels.byte().movedim(-3, -1).contiguous().numpy()
         return features.targets(rows[0].numpy(), position)
-
-
-def observations(folder: Path, manifest: Manifest) -> tuple[Observation, ...]:
-    """The golden batch's observations as cameras would deliver them: whole frames, uint8."""
-    golden = load_arrays(folder / "golden.safetensors")
-    seen: list[Observation] = []
-    for images in golden["images"]:
-        frames = []
-        for view, image in zip(manifest.cameras, images, strict=True):
-            whole = np.full((view.height, view.width, 3), 127, np.uint8)
-            top, left = (view.height - view.crop_px) // 2, (view.width - view.crop_px) // 2
-            large = image.repeat(view.box_px, 0).repeat(view.box_px, 1)
-            whole[top : top + view.crop_px, left : left + view.crop_px] = large
-            frames.append(Frame(view.name, whole, 0.0, 0))
-        command = manifest.commands[len(seen) % len(manifest.commands)].tokens
-        position = manifest.normalisation.position_mean_rad + 0.01 * len(seen)
-        seen.append(Observation(tuple(frames), position, position + 0.01, command, 0.0))
-    return tuple(seen)
 
 
 def engine(folder: Path, steps: int, threads: int) -> Contestant:

@@ -13,7 +13,8 @@ from safetensors.numpy import load_file, save_file
 
 from edge_wam import manifest as manifests
 from edge_wam.errors import EdgeWamError, EngineError
-from edge_wam.think.engine import GRAPHS, Engine, tolerance
+from edge_wam.think.backend import GRAPHS
+from edge_wam.think.engine import Engine, tolerance
 from edge_wam.train import export, qdq, quantize
 from edge_wam.train.dataset import Episodes
 

@@ -1,0 +1,111 @@
+"""What runs a model's three graphs: OpenVINO, from the graphs or from what it compiled of them before.
+
+OpenVINO takes a compiled file with a flipped bit in its middle and computes with it; so compiled files are
+only ever read through a record that states their sha256 (think/store.py), never by themselves.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from edge_wam.errors import EngineError
+
+GRAPHS = ("context", "act", "dream")
+HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}  # of the arithmetic that is not int8
+
+
+class Settings(NamedTuple):
+    """How a graph is run: in which arithmetic (what is int8 in the graph stays so), on how many threads."""
+
+    arithmetic: str = "fp32"
+    threads: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.arithmetic}, {self.threads} thread{'s' if self.threads > 1 else ''}"
+
+
+class Backend(Protocol):
+    """Runs one graph of a model: arrays by name in, arrays by name out, which the caller may keep."""
+
+    def run(self, name: str, inputs: dict[str, Any]) -> dict[str, Any]: ...
+
+
+class OpenVino:
+    """The graphs of one folder. EngineError if there is no OpenVINO, or if it does not want a graph."""
+
+    def __init__(self, folder: Path, settings: Settings, compiled: Path | None = None) -> None:
+        openvino = _openvino()
+        core, how = openvino.Core(), _properties(settings)
+        self._models: dict[str, Any] = {}
+        for name in GRAPHS:
+            path = folder / f"{name}.onnx" if compiled is None else compiled / f"{name}.blob"
+            try:
+                if compiled is None:
+                    made = core.compile_model(core.read_model(str(path)), "CPU", how)
+                else:
+                    made = core.import_model(io.BytesIO(path.read_bytes()), "CPU", how)
+            except (RuntimeError, OSError) as error:
+                verb = "compiled" if compiled is None else "loaded"
+                raise EngineError(f"{path} cannot be {verb}: {_line(error)}") from None
+            self._models[name] = made
+        self._requests = {name: model.create_infer_request() for name, model in self._models.items()}
+
+    def run(self, name: str, inputs: dict[str, Any]) -> dict[str, Any]:
+        """One inference."""
+        # Inputs are shared, outputs copied: a graph's outputs outlive its next inference (the context's do).
+        results = self._requests[name].infer(inputs, share_inputs=True, share_outputs=False)
+        return {port.get_any_name(): value for port, value in results.items()}
+
+    def save(self, folder: Path) -> list[str]:
+        """Write what was compiled; returns the names of the files."""
+        for name, model in self._models.items():
+            stream = model.export_model()
+            (folder / f"{name}.blob").write_bytes(stream if isinstance(stream, bytes) else stream.getvalue())
+        return [f"{name}.blob" for name in self._models]
+
+
+def arithmetics() -> tuple[str, ...]:
+    """What this processor computes natively, as OpenVINO has it: fp32, and bf16 or fp16 where it can."""
+    able = _openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return ("fp32", *(name for name in ("bf16", "fp16") if name.upper() in able))
+
+
+def processor() -> dict[str, str]:
+    """Which OpenVINO, on which processor: what a compiled graph is good for."""
+    openvino = _openvino()
+    core = openvino.Core()
+    able = sorted(map(str, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")))
+    return {
+        "openvino": str(openvino.__version__),
+        "processor": str(core.get_property("CPU", "FULL_DEVICE_NAME")),
+        "abilities": " ".join(able),
+    }
+
+
+def _properties(settings: Settings) -> dict[str, Any]:
+    return {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": settings.threads,
+        "NUM_STREAMS": "1",
+        "INFERENCE_PRECISION_HINT": HINTS[settings.arithmetic],
+        # Pinning would put every process's engine on the same first core.
+        "ENABLE_CPU_PINNING": False,
+    }
+
+
+def _openvino() -> Any:
+    try:
+        import openvino
+    except ImportError as error:
+        raise EngineError(
+            f"the CPU engine needs the package openvino ({error}); try: pip install openvino"
+        ) from None
+    return openvino
+
+
+def _line(error: Exception) -> str:
+    """The line of OpenVINO's message that says something; the first says where in its source."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return next((line for line in lines if not line.startswith("Exception from")), lines[0] if lines else "?")

@@ -1,0 +1,74 @@
+"""Which engine runs a model on this machine: what `edge-wam compile` chose, or the graphs as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from edge_wam import manifest as manifests
+from edge_wam.errors import EdgeWamError, EngineError
+from edge_wam.manifest import Manifest
+from edge_wam.think import gate, store
+from edge_wam.think.engine import Engine
+
+
+class Opened(NamedTuple):
+    """An engine that may move the arm, the contract it keeps, and what it is."""
+
+    manifest: Manifest
+    engine: Engine
+    what: str
+
+
+def open_engine(
+    folder: Path, threads: int = 0, root: Path | None = None, say: Callable[[str], object] = print
+) -> Opened:
+    """The engine for the model in `folder`; threads 0: as measured, else so many.
+
+    One that was compiled here is used if it is of this very key, whole, and passes the gate now. What is
+    refused is said through `say`, and the model's own graphs take its place; EngineError if they will not do
+    either.
+    """
+    root = store.state() if root is None else root
+    every = store.variants(folder)
+    key = store.key_of(every)
+    built = store.place(root, folder.name, key)
+    if built.is_dir():
+        try:
+            return _compiled(folder, built, key, threads)
+        except EdgeWamError as error:
+            say(f"the compiled engine is not used: {error}. Going on with the model's own graphs, which "
+                f"may be slower; try: edge-wam compile")  # fmt: skip
+    manifest = every[folder.name]
+    engine = Engine(folder, manifest, threads or 1)
+    _pass(engine, folder)
+    return Opened(manifest, engine, f"{folder.name}, {engine.settings}, not compiled")
+
+
+def _compiled(folder: Path, built: Path, key: store.Key, threads: int) -> Opened:
+    choice = store.read(built, key)
+    model = folder.resolve().parent / choice.model
+    manifest = manifests.load(model)
+    # Threads are compiled in; another number wants another engine, from the same model and arithmetic.
+    compiled = built if threads in (0, choice.settings.threads) else None
+    engine = Engine(model, manifest, threads or choice.settings.threads, choice.settings.arithmetic, compiled)
+    verdict = _pass(engine, folder)
+    expected = str(choice.measured.get("answer", ""))
+    if compiled is not None and verdict.answer != expected:
+        raise EngineError(
+            f"it answers otherwise than when it was built: expected {expected[:12]}, "
+            f"found {verdict.answer[:12]}"
+        )
+    return Opened(manifest, engine, f"{choice.model}, {engine.settings}, compiled here")
+
+
+def _pass(engine: Engine, folder: Path) -> gate.Verdict:
+    """EngineError unless the engine answers the float model's golden batch as eager torch did."""
+    verdict = gate.examine(engine, folder / "golden.safetensors")
+    if failure := verdict.failure(gate.precision_of(engine)):
+        raise EngineError(
+            f"the engine of {folder.name} ({engine.settings}) is not the model: {failure}; nothing will be "
+            f"moved. Try: edge-wam compile"
+        )
+    return verdict

@@ -1,0 +1,206 @@
+"""`edge-wam compile`: build every engine that this machine can run, judge and time them, keep the best.
+
+Candidates are the model and its variants (an INT8 graph of the same weights), each in the arithmetics that
+the processor has, on one thread or several. All that pass the gate are timed in turns on real frames, from
+frames to joint targets; the one with the least 99th percentile is kept, for a robot waits for the slow ones.
+The table goes beside it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from edge_wam.errors import EngineError
+from edge_wam.manifest import Manifest, hashes
+from edge_wam.think import gate, store
+from edge_wam.think.backend import OpenVino, Settings, arithmetics
+from edge_wam.think.engine import Engine
+from edge_wam.think.policy import WamPolicy
+from edge_wam.think.rehearsal import interleaved, observations
+from edge_wam.tomlfile import Scalar
+from edge_wam.types import Observation
+
+ROUNDS = 60
+NOTHING = np.zeros((0, 0))
+THREADS = (1, 2, 4)  # tried; one core is left for control
+
+
+class Candidate(NamedTuple):
+    """A folder's graphs, and how they are run."""
+
+    model: str
+    settings: Settings
+    precision: str
+
+    @property
+    def label(self) -> str:
+        return f"{self.precision}, {self.settings.threads} thread{'s' if self.settings.threads > 1 else ''}"
+
+
+class Line(NamedTuple):
+    """One row of the table; why says what is wrong with it, '' if it may be chosen."""
+
+    candidate: Candidate
+    verdict: gate.Verdict
+    load_s: float
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+    why: str
+
+
+def candidates(every: dict[str, Manifest], precision: str, threads: int) -> list[Candidate]:
+    """What is worth building here; precision and threads ('' and 0: any) narrow it down."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    counts = [threads] if threads else [n for n in THREADS if n <= max(1, cores - 1)]
+    found = []
+    for name, manifest in every.items():
+        for arithmetic in arithmetics():
+            what = arithmetic if manifest.precision == "fp32" else manifest.precision
+            if manifest.precision != "fp32" and arithmetic != arithmetics()[-1]:
+                continue  # what is not int8 in an INT8 graph takes the fastest arithmetic there is
+            if precision in ("", what):
+                found += [Candidate(name, Settings(arithmetic, count), what) for count in counts]
+    if not found:
+        able = sorted({*arithmetics(), *(m.precision for m in every.values())})
+        raise EngineError(
+            f"--precision: nothing of '{precision}' can be run here; there is: {', '.join(able)}"
+        )
+    return found
+
+
+def build(
+    folder: Path, root: Path, precision: str = "", threads: int = 0, rounds: int = ROUNDS, quiet: bool = False
+) -> tuple[Path, list[Line]]:
+    """Build, judge and choose; returns where the engine is, and the table. EngineError if none will do."""
+    from tqdm import tqdm
+
+    every = store.variants(folder)
+    key, base = store.key_of(every), folder.resolve().parent
+    wanted = candidates(every, precision, threads)
+    golden, shown = folder / "golden.safetensors", observations(folder, every[folder.name])
+    target = store.place(root, folder.name, key)
+    engines: dict[Candidate, Engine] = {}
+    lines: list[Line] = []
+    with tqdm(total=len(wanted) + rounds, unit="step", desc="compile", disable=quiet) as bar:
+        for one in wanted:
+            line, engine = _try(one, base, every[one.model], golden)
+            lines.append(line)
+            if engine is not None:
+                engines[one] = engine
+            bar.update()
+        if not engines:
+            raise EngineError(
+                "no engine passed the gate: "
+                + "; ".join(f"{line.candidate.label}: {line.why}" for line in lines)
+                + f". Try: another version of openvino, or export the model in {folder} again"
+            )
+        quick = {one.label: _policy(engine) for one, engine in engines.items()}
+        seconds = interleaved(quick, shown, rounds, lambda done: bar.update())
+    lines = [_timed(line, seconds.get(line.candidate.label)) for line in lines]
+    best = min((line for line in lines if not line.why), key=lambda line: line.p99_ms)
+    with store.draft(target) as draft:
+        engine = engines[best.candidate]
+        assert isinstance(engine.backend, OpenVino)
+        files = hashes(draft, engine.backend.save(draft))
+        again = _answer_elsewhere(best.candidate, base, draft, golden)
+        if again != best.verdict.answer:
+            raise EngineError(
+                f"the engine, saved and loaded by another process, answers otherwise: expected "
+                f"{best.verdict.answer[:12]}, found {again[:12]}; try: another version of openvino"
+            )
+        measured: dict[str, Scalar] = {
+            "p50_ms": round(best.p50_ms, 3),
+            "p99_ms": round(best.p99_ms, 3),
+            "cosine": round(best.verdict.cosine, 6),
+            "degrees": round(best.verdict.degrees, 4),
+            "answer": best.verdict.answer,
+        }
+        store.write(draft, key, store.Choice(best.candidate.model, best.candidate.settings, files, measured))
+        (draft / "table.md").write_text(table(lines) + "\n", encoding="utf-8")
+    store.sweep(root, target)
+    return target, lines
+
+
+def _try(one: Candidate, base: Path, manifest: Manifest, golden: Path) -> tuple[Line, Engine | None]:
+    nothing = gate.Verdict(float("nan"), float("nan"), False, False, "")
+    nan = float("nan")
+    bare = Line(one, nothing, nan, nan, nan, nan, "")
+    try:
+        engine = Engine(base / one.model, manifest, one.settings.threads, one.settings.arithmetic)
+    except EngineError as error:
+        return bare._replace(why=str(error)), None
+    verdict = gate.examine(engine, golden)
+    why = verdict.failure(one.precision)
+    return bare._replace(verdict=verdict, load_s=engine.load_s, why=why), None if why else engine
+
+
+def _policy(engine: Engine) -> Callable[[Observation], object]:
+    policy = WamPolicy(engine.manifest, engine)
+    return lambda observation: policy.infer(observation, NOTHING)
+
+
+def _timed(line: Line, seconds: np.ndarray | None) -> Line:
+    if seconds is None:
+        return line
+    p50_ms, p90_ms, p99_ms = (float(ms) for ms in np.percentile(1e3 * seconds, (50, 90, 99)))
+    return line._replace(p50_ms=p50_ms, p90_ms=p90_ms, p99_ms=p99_ms)
+
+
+def _answer_elsewhere(one: Candidate, base: Path, compiled: Path, golden: Path) -> str:
+    """What the saved engine answers in a process that has never seen the one that was built."""
+    words = [base / one.model, compiled, one.settings.arithmetic, one.settings.threads, golden]
+    done = subprocess.run(
+        [sys.executable, "-m", "edge_wam.think.gate", *map(str, words)],
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or ["no word"]
+        raise EngineError(f"the engine, once saved, cannot be loaded by another process: {said[-1]}")
+    return done.stdout.strip()
+
+
+def table(lines: Sequence[Line]) -> str:
+    """Markdown; the chosen one is marked."""
+    rows = [
+        "| engine | model | p50 ms | p90 ms | p99 ms | load s | cosine | degrees off | |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    good = [line for line in lines if not line.why]
+    best = min(good, key=lambda line: line.p99_ms) if good else None
+    for line in lines:
+        times = " | ".join(f"{ms:.2f}" for ms in (line.p50_ms, line.p90_ms, line.p99_ms))
+        said = line.why or ("**chosen**" if line is best else "")
+        rows.append(
+            f"| {line.candidate.label} | {line.candidate.model} | {times} | {line.load_s:.2f} | "
+            f"{line.verdict.cosine:.6f} | {line.verdict.degrees:.3f} | {said} |"
+        )
+    return "\n".join(rows)
+
+
+def main(folder: Path, root: Path, precision: str, threads: int, rounds: int) -> int:
+    """The command. Returns the exit code."""
+    every = store.variants(folder)
+    count = len(candidates(every, precision, threads))
+    print(
+        f"{folder.name}: {count} candidate{'s' if count > 1 else ''} ({', '.join(every)}), "
+        f"about {5 * count + rounds * count // 20} s"
+    )
+    target, lines = build(folder, root, precision, threads, rounds)
+    print(table(lines))
+    best = store.read(target, store.key_of(every))
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"\n{target}: {best.model}, {best.settings}; at most {peak_mb:.0f} MB were used")
+    print(json.dumps({"engine": best.model, **best.settings._asdict(), **best.measured}))
+    return 0

@@ -1,0 +1,120 @@
+"""The gate: does an engine compute what eager fp32 torch computed of the model it was made from?
+
+Asked of every candidate when it is built, and of the chosen one at every start. The questions are the golden
+batch of the *float* model, whatever the engine's own precision; its answers were made by eager torch at
+export. A check that nothing could fail proves nothing, so the gate also asks for another noise, and wants
+another answer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_wam.errors import EngineError
+from edge_wam.think.engine import Engine
+
+
+class Allowed(NamedTuple):
+    """The least cosine of a chunk with the true one, and the most that a joint's target may be off."""
+
+    cosine: float
+    degrees: float
+
+
+# What 16 bits and int8 cost was measured (LOG.md); a wrong mask or a swapped camera costs far more.
+ALLOWED = {
+    "fp32": Allowed(0.9999, 0.25),
+    "bf16": Allowed(0.999, 2.0),
+    "fp16": Allowed(0.999, 2.0),
+    "int8": Allowed(0.99, 4.0),
+}
+
+
+class Verdict(NamedTuple):
+    """The worst over the golden batch; repeats: the same noise gave the same bits; listens: another noise
+    gave other rows; answer: a sha256 of all rows, to compare a saved engine with the one that was saved."""
+
+    cosine: float
+    degrees: float
+    repeats: bool
+    listens: bool
+    answer: str
+
+    def failure(self, precision: str) -> str:
+        """What is wrong, with both values; '' if nothing is."""
+        allowed = ALLOWED[precision]
+        if not self.cosine >= allowed.cosine:
+            return f"cosine with the true chunk {self.cosine:.5f}, at least {allowed.cosine} is allowed"
+        if not self.degrees <= allowed.degrees:
+            return f"a joint is {self.degrees:.2f} degrees off, {allowed.degrees} are allowed"
+        if not self.repeats:
+            return "the same observation and noise gave two different chunks"
+        if not self.listens:
+            return "another noise gave the very same chunk: it does not look at its inputs"
+        return ""
+
+
+def precision_of(engine: Engine) -> str:
+    """Which of ALLOWED an engine is judged by: the coarser of its graphs and its arithmetic."""
+    graphs = engine.manifest.precision
+    return engine.settings.arithmetic if graphs == "fp32" else graphs
+
+
+def examine(engine: Engine, golden: Path) -> Verdict:
+    """Put an engine to the golden batch (a file of the float model's)."""
+    from safetensors.numpy import load_file
+
+    asked = load_file(golden)
+    if not len(asked["tokens"]):
+        raise EngineError(f"{golden} is empty: nothing says that the engine computes what was trained")
+    std_rad, steps = engine.manifest.normalisation.action_std_rad, engine.manifest.steps
+    cosine, degrees, digest = 1.0, 0.0, hashlib.sha256()
+    for index in range(len(asked["tokens"])):
+        rows = _rows(engine, asked, index, asked["noise"][index], steps)
+        truth = asked["rows"][index]
+        free = np.isnan(asked["committed"][index][:, 0])
+        ours, theirs = rows[free].ravel().astype(float), truth[free].ravel().astype(float)
+        length = float(np.linalg.norm(ours) * np.linalg.norm(theirs))
+        cosine = min(cosine, float(ours @ theirs) / length) if length > 0 else float("nan")
+        off_rad = np.abs((rows - truth) * std_rad)[free]
+        degrees = max(degrees, float(np.rad2deg(off_rad.max())))
+        digest.update(rows.tobytes())
+    first = _rows(engine, asked, 0, asked["noise"][0], steps)
+    again = _rows(engine, asked, 0, asked["noise"][0], steps)
+    other = _rows(engine, asked, 0, asked["noise"][0] + 0.5, steps)
+    return Verdict(
+        cosine,
+        degrees,
+        np.array_equal(first, again),
+        float(np.abs(other - first).max()) > 1e-5,
+        digest.hexdigest(),
+    )
+
+
+def _rows(
+    engine: Engine, asked: dict[str, Any], index: int, noise: NDArray[np.float32], steps: int
+) -> NDArray[np.float32]:
+    context = engine.context(asked["images"][index], asked["tokens"][index], asked["state"][index])
+    return engine.act(context, noise, steps, asked["committed"][index]).rows
+
+
+def main() -> None:
+    """python -m edge_wam.think.gate MODEL COMPILED ARITHMETIC THREADS GOLDEN: the answer of an engine as
+    another process loads it (for `edge-wam compile`)."""
+    import sys
+
+    from edge_wam import manifest as manifests
+
+    model, compiled, arithmetic, threads, golden = sys.argv[1:]
+    folder = Path(model)
+    engine = Engine(folder, manifests.load(folder), int(threads), arithmetic, Path(compiled))
+    print(examine(engine, Path(golden)).answer)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,253 @@
+"""`edge-wam compile`: an engine is found by what it was built from; it is whole, or not there at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_wam import manifest as manifests
+from edge_wam.cli import main
+from edge_wam.errors import EdgeWamError, EngineError
+from edge_wam.think import backend, compile, gate, store
+from edge_wam.think.backend import GRAPHS, OpenVino, Settings
+from edge_wam.think.choice import open_engine
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def built(model_folder, tmp_path_factory):
+    """A state directory with an engine for the shipped model."""
+    root = tmp_path_factory.mktemp("state")
+    target, lines = compile.build(model_folder, root, threads=1, rounds=2, quiet=True)
+    assert any(not line.why for line in lines)
+    return root, target
+
+
+@pytest.fixture
+def spoilt(built, tmp_path):
+    """A copy of the state directory that may be spoilt, and its engine."""
+    root, target = built
+    copy = Path(shutil.copytree(root, tmp_path / "state"))
+    return copy, copy / target.relative_to(root)
+
+
+def opened(model_folder, root):
+    said = []
+    return open_engine(model_folder, root=root, say=said.append), said
+
+
+def test_what_was_compiled_is_what_runs_and_answers_to_the_bit(built, model_folder):
+    (_, engine, what), said = opened(model_folder, built[0])
+    choice = store.read(built[1], store.key_of(store.variants(model_folder)))
+    assert what.endswith("compiled here")
+    assert said == []
+    answer = gate.examine(engine, model_folder / "golden.safetensors").answer
+    assert answer == choice.measured["answer"]
+    assert (built[1] / "table.md").read_text().count("**chosen**") == 1
+
+
+def test_without_a_compiled_engine_the_graphs_run_and_nothing_is_complained_of(model_folder, tmp_path):
+    (_, engine, what), said = opened(model_folder, tmp_path)
+    assert what.endswith("not compiled")
+    assert engine.settings == Settings("fp32", 1)
+    assert said == []
+
+
+@pytest.mark.parametrize("where", [0.0, 0.5, 1.0], ids=["header", "middle", "tail"])
+@pytest.mark.parametrize("name", [f"{name}.blob" for name in GRAPHS])
+def test_a_compiled_file_with_a_flipped_bit_is_not_loaded(spoilt, model_folder, name, where):
+    _, folder = spoilt
+    content = bytearray((folder / name).read_bytes())
+    content[int(where * (len(content) - 1))] ^= 1
+    (folder / name).write_bytes(content)
+    with pytest.raises(EngineError, match=rf"{name} is not what was compiled: expected sha256 \w+"):
+        store.read(folder, store.key_of(store.variants(model_folder)))
+
+
+def cut(folder):
+    (folder / "act.blob").write_bytes((folder / "act.blob").read_bytes()[:-100])
+    return "is not what was compiled"
+
+
+def lost(folder):
+    (folder / "dream.blob").unlink()
+    return "is missing"
+
+
+def half_a_record(folder):
+    text = (folder / store.FILE).read_text()
+    (folder / store.FILE).write_text(text[: len(text) // 2])
+    return "engine"
+
+
+def another_processor(folder):
+    text = (folder / store.FILE).read_text()
+    (folder / store.FILE).write_text(text.replace("processor = ", 'processor = "Another", was = ', 1))
+    return "engine"
+
+
+def another_answer(folder):
+    text = (folder / store.FILE).read_text()
+    before, answer = text.split('answer = "')
+    (folder / store.FILE).write_text(f'{before}answer = "{"0" * 12}{answer[12:]}')
+    return "answers otherwise than when it was built: expected 000000000000"
+
+
+@pytest.mark.parametrize("spoil", [cut, lost, half_a_record, another_processor, another_answer])
+def test_a_refused_engine_is_said_loudly_and_the_graphs_take_its_place(spoilt, model_folder, spoil):
+    root, folder = spoilt
+    reason = spoil(folder)
+    (_, engine, what), said = opened(model_folder, root)
+    assert what.endswith("not compiled")
+    assert len(said) == 1
+    assert reason in said[0]
+    assert "edge-wam compile" in said[0]
+    assert np.isfinite(engine.agreement.rows)
+
+
+def test_another_processor_or_another_openvino_has_another_key(model_folder, monkeypatch):
+    every = store.variants(model_folder)
+    ours = store.key_of(every)
+    for name in ("openvino", "processor", "abilities"):
+        parts = backend.processor() | {name: "another"}
+        monkeypatch.setattr(store, "processor", lambda parts=parts: parts)
+        other = store.key_of(every)
+        assert other.sha256 != ours.sha256
+        assert other.difference(ours.parts).startswith(f"{name} is another, the engine was built for")
+
+
+def test_other_weights_have_another_key(model_folder, shipped):
+    every = {model_folder.name: shipped}
+    files = dict(shipped.files) | {"weights.safetensors": "0" * 64}
+    import dataclasses
+
+    other = {model_folder.name: dataclasses.replace(shipped, files=files)}
+    assert store.key_of(every).sha256 != store.key_of(other).sha256
+
+
+def test_a_variant_is_found_by_the_weights_it_was_made_from(model_folder, tmp_path, shipped):
+    import dataclasses
+
+    shutil.copytree(model_folder, tmp_path / "model")
+    for name, sha256 in (("ours", shipped.files["weights.safetensors"]), ("not-ours", "0" * 64)):
+        (tmp_path / name).mkdir()
+        parents = dict(shipped.parents) | {store.VARIANT: sha256}
+        manifests.write(tmp_path / name, dataclasses.replace(shipped, parents=parents))
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / manifests.FILE).write_text("schema = ")
+    assert list(store.variants(tmp_path / "model")) == ["model", "ours"]
+
+
+def test_a_full_disk_leaves_the_old_engine(spoilt, model_folder, monkeypatch):
+    root, folder = spoilt
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def full(self, where):
+        (where / "act.blob").write_bytes(b"half of it")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(OpenVino, "save", full)
+    with pytest.raises(EngineError, match=r"No space left on device; try: free some space"):
+        compile.build(model_folder, root, threads=1, rounds=1, quiet=True)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+def test_a_folder_that_cannot_be_written_is_one_clear_line(model_folder, tmp_path, capsys):
+    (tmp_path / "state").write_text("a file, where a folder is to be")
+    words = ["compile", "--model", str(model_folder), "--state", str(tmp_path / "state"), "--rounds", "1"]
+    assert main(words) == 2
+    said = capsys.readouterr().err.strip()
+    assert "edge-wam: the engine cannot be written to" in said.splitlines()[-1]
+
+
+def test_an_unknown_precision_names_what_there_is(model_folder, tmp_path):
+    with pytest.raises(EngineError, match=r"nothing of 'fp8' can be run here; there is: .*fp32"):
+        compile.build(model_folder, tmp_path, precision="fp8", quiet=True)
+
+
+def test_no_openvino_is_one_clear_line(model_folder, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(EdgeWamError, match="needs the package openvino"):
+        open_engine(model_folder, root=tmp_path)
+
+
+def test_killed_at_any_instant_there_is_a_whole_engine_or_none(model_folder, tmp_path):
+    key = store.key_of(store.variants(model_folder))
+    target = store.place(tmp_path, model_folder.name, key)
+    words = [sys.executable, "-m", "edge_wam", "compile", "--model", str(model_folder), "--threads", "1"]
+    words += ["--state", str(tmp_path), "--rounds", "1"]
+    rng, whole = random.Random(0), 0
+    for delay_s in (1.0, 2.5, 4.0, 5.5, rng.uniform(2, 6)):
+        child = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(delay_s)
+        child.kill()
+        child.wait()
+        if target.exists():
+            assert store.read(target, key).files
+            whole += 1
+    compile.build(model_folder, tmp_path, threads=1, rounds=1, quiet=True)
+    assert [path.name for path in target.parent.iterdir()] == [target.name]  # drafts are swept away
+
+
+def test_an_older_engine_of_the_same_model_goes_when_a_new_one_is_there(spoilt, model_folder):
+    root, folder = spoilt
+    older = folder.with_name(f"{model_folder.name}-{'0' * 16}")
+    stranger = folder.with_name(f"another-{'0' * 16}")
+    for path in (older, stranger):
+        path.mkdir()
+    assert store.sweep(root, folder) == [older.name]
+    assert folder.exists()
+    assert stranger.exists()
+
+
+# --- the gate -------------------------------------------------------------------------------
+
+GOOD = gate.Verdict(0.99999, 0.01, True, True, "")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"cosine": 0.998}, "cosine with the true chunk 0.99800"),
+        ({"cosine": float("nan")}, "cosine"),
+        ({"degrees": 5.0}, "a joint is 5.00 degrees off"),
+        ({"degrees": float("nan")}, "a joint is nan degrees off"),
+        ({"repeats": False}, "two different chunks"),
+        ({"listens": False}, "does not look at its inputs"),
+    ],
+)
+def test_the_gate_can_fail(change, said):
+    assert all(GOOD.failure(precision) == "" for precision in gate.ALLOWED)
+    assert said in GOOD._replace(**change).failure("bf16")
+
+
+class Deaf:
+    """An engine that always says the same."""
+
+    def __init__(self, engine):
+        self._engine, self.manifest, self.settings = engine, engine.manifest, engine.settings
+        self.rows = engine.act  # what it would say
+
+    def context(self, *observation):
+        return self._engine.context(*observation)
+
+    def act(self, context, noise, steps, committed=None):
+        return self._engine.act(context, np.zeros_like(noise), steps, None)
+
+
+def test_an_engine_that_does_not_listen_is_found_out(engine, model_folder):
+    verdict = gate.examine(Deaf(engine), model_folder / "golden.safetensors")
+    assert not verdict.listens
+    assert verdict.failure("int8")
+    assert not gate.examine(engine, model_folder / "golden.safetensors").failure("fp32")
