@@ -82,7 +82,14 @@ def parser() -> argparse.ArgumentParser:
     build.add_argument("--state", type=Path, help="where engines are kept (default: $EDGE_WAM_STATE, or ~)")
 
     bench = verbs.add_parser(
-        "bench", parents=[common], help="what each part of a tick and of a thought costs"
+        "bench", parents=[common], help="what each part costs; what every engine is worth; the whole chain"
+    )
+    bench.add_argument(
+        "what",
+        nargs="?",
+        choices=("parts", "chain"),
+        default="parts",
+        help="parts: of a tick and of a thought. chain: from 16 eager steps with video to one step in INT8",
     )
     bench.add_argument("--rounds", type=int, default=100)
 
@@ -171,11 +178,23 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 def _bench(arguments: argparse.Namespace) -> int:
     from edge_wam.robot import simulated
 
-    config = _config(arguments)
+    config, rounds = _config(arguments), max(1, arguments.rounds)
+    if arguments.what == "chain":
+        return _chain(config, rounds)
     code: int = simulated("bench").main(
-        config.robot.calibration, config.model.folder, config.model.threads, max(1, arguments.rounds)
+        config.robot.calibration, config.model.folder, config.model.threads, rounds
     )
     return code
+
+
+def _chain(config: Config, rounds: int) -> int:
+    try:
+        from edge_wam.train import chain
+    except ImportError as error:
+        raise EdgeWamError(
+            f"the slow end of the chain is eager torch ({error}); try: pip install 'edge-wam[train]'"
+        ) from None
+    return chain.main(config.model.folder, config.model.threads or 1, rounds)
 
 
 def _compile(arguments: argparse.Namespace) -> int:

@@ -108,10 +108,9 @@ step evaluate "$PYTHON" -m edge_wam evaluate --episodes "$TRIALS" --seed "$SEED"
     --policy "teacher@10=$TEACHER/model@10" --policy "teacher@1=$TEACHER/model@1" \
     --policy "student@2=$MODEL@2" --policy "student@1=$MODEL@1" --policy "student-int8@1=$INT8@1" \
     --plot "$SCORE/score.png" --strip "$SCORE/strip.png"
-# 12. How much faster than the eager teacher with its video?
-#     1 min; 57 times (busy machine)
-step race "$PYTHON" -m edge_wam.train.race --teacher-weights "$TEACHER/joint/$WEIGHTS" --student "$INT8" \
-    --policy "student-fp32@1=$MODEL@1" --rounds "$ROUNDS"
+# 12. How much faster than the eager teacher with its video, and what made it so?
+#     2 min
+step chain "$PYTHON" -m edge_wam bench chain --model "$MODEL" --rounds "$ROUNDS"
 # 13. What was measured goes into manifests and cards.
 step card "$PYTHON" -m edge_wam.train.card --model "$MODEL" --results "$SCORE/score.json" --policy student@1
 step card-int8 "$PYTHON" -m edge_wam.train.card --model "$INT8" --results "$SCORE/score.json" \

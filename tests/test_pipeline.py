@@ -49,7 +49,8 @@ def pipeline(tmp_path: Path) -> Pipeline:
 
 STEPS = [
     "data scenes", "data episodes", "teacher read", "teacher see", "teacher joint", "export", "takeover",
-    "teacher joint", "export", "distill", "export", "quantize", "edge_wam evaluate", "race", "card", "card",
+    "teacher joint", "export", "distill", "export", "quantize", "edge_wam evaluate", "edge_wam bench",
+    "card", "card",
 ]  # fmt: skip
 
 
@@ -145,7 +146,7 @@ def test_models_are_judged_and_described_from_where_they_were_made(pipeline):
     value = {  # (step, flag) -> value, of steps that have one of each
         (name_of(call), flag): call[call.index(flag) + 1]
         for call in calls
-        for flag in ("--out", "--model", "--results", "--student")
+        for flag in ("--out", "--model", "--results")
         if flag in call
     }
     exported = [call[call.index("--out") + 1] for call in calls if name_of(call) == "export"]
@@ -153,7 +154,7 @@ def test_models_are_judged_and_described_from_where_they_were_made(pipeline):
     int8 = value["quantize", "--out"]
     assert value["quantize", "--model"] == student
     assert value["takeover", "--model"] == exported[0]
-    assert value["race", "--student"] == int8
+    assert value["edge_wam bench", "--model"] == student
     (evaluate,) = (call for call in calls if name_of(call) == "edge_wam evaluate")
     policies = dict(word.split("=") for word in evaluate if "=" in word)
     assert policies == {
