@@ -13,17 +13,32 @@ from typing import Any, NamedTuple, Protocol
 from edge_wam.errors import EngineError
 
 GRAPHS = ("context", "act", "dream")
+INPUTS = {
+    "context": ("images", "tokens", "state"),
+    "act": ("kv", "hint", "rows", "committed", "level"),
+    "dream": ("kv", "act_kv", "fine", "coarse", "images", "noisy", "level"),
+}
+OUTPUTS = {
+    "context": ("kv", "hint", "progress", "fine", "coarse"),
+    "act": ("velocity", "act_kv"),
+    "dream": ("frames",),
+}
+RUNTIMES = ("openvino", "tensorrt", "tensorrt-cudagraph", "torch", "torch-cuda")
 HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}  # of the arithmetic that is not int8
 
 
 class Settings(NamedTuple):
-    """How a graph is run: in which arithmetic (what is int8 in the graph stays so), on how many threads."""
+    """How a graph is run: in which arithmetic (what is int8 in the graph stays so), on how many threads (of
+    OpenVINO), and by what: one of RUNTIMES."""
 
     arithmetic: str = "fp32"
     threads: int = 1
+    runtime: str = "openvino"
 
     def __str__(self) -> str:
-        return f"{self.arithmetic}, {self.threads} thread{'s' if self.threads > 1 else ''}"
+        if self.runtime == "openvino":
+            return f"{self.arithmetic}, {self.threads} thread{'s' if self.threads > 1 else ''}"
+        return f"{self.arithmetic}, {self.runtime}"
 
 
 class Backend(Protocol):
@@ -36,7 +51,7 @@ class OpenVino:
     """The graphs of one folder. EngineError if there is no OpenVINO, or if it does not want a graph."""
 
     def __init__(self, folder: Path, settings: Settings, compiled: Path | None = None) -> None:
-        openvino = _openvino()
+        openvino = openvino_package()
         core, how = openvino.Core(), _properties(settings)
         self._models: dict[str, Any] = {}
         for name in GRAPHS:
@@ -68,20 +83,8 @@ class OpenVino:
 
 def arithmetics() -> tuple[str, ...]:
     """What this processor computes natively, as OpenVINO has it: fp32, and bf16 or fp16 where it can."""
-    able = _openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    able = openvino_package().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return ("fp32", *(name for name in ("bf16", "fp16") if name.upper() in able))
-
-
-def processor() -> dict[str, str]:
-    """Which OpenVINO, on which processor: what a compiled graph is good for."""
-    openvino = _openvino()
-    core = openvino.Core()
-    able = sorted(map(str, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")))
-    return {
-        "openvino": str(openvino.__version__),
-        "processor": str(core.get_property("CPU", "FULL_DEVICE_NAME")),
-        "abilities": " ".join(able),
-    }
 
 
 def _properties(settings: Settings) -> dict[str, Any]:
@@ -95,7 +98,8 @@ def _properties(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _openvino() -> Any:
+def openvino_package() -> Any:
+    """OpenVINO, or an EngineError that says how to get it."""
     try:
         import openvino
     except ImportError as error:

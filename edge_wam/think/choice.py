@@ -52,7 +52,10 @@ def _compiled(folder: Path, built: Path, key: store.Key, threads: int) -> Opened
     manifest = manifests.load(model)
     # Threads are compiled in; another number wants another engine, from the same model and arithmetic.
     compiled = built if threads in (0, choice.settings.threads) else None
-    engine = Engine(model, manifest, threads or choice.settings.threads, choice.settings.arithmetic, compiled)
+    arithmetic, count, runtime = choice.settings
+    if runtime != "openvino":
+        compiled = built
+    engine = Engine(model, manifest, threads or count, arithmetic, compiled, runtime)
     verdict = _pass(engine, folder)
     expected = str(choice.measured.get("answer", ""))
     if compiled is not None and verdict.answer != expected:

@@ -1,7 +1,8 @@
 """`edge-wam compile`: build every engine that this machine can run, judge and time them, keep the best.
 
 Candidates are the model and its variants (an INT8 graph of the same weights), each in the arithmetics that
-the processor has, on one thread or several. All that pass the gate are timed in turns on real frames, from
+the processor has, on one thread or several; beside a GPU also Torch-TensorRT, with and without a CUDA graph,
+and eager torch. All that pass the gate are timed in turns on real frames, from
 frames to joint targets; the one with the least 99th percentile is kept, for a robot waits for the slow ones.
 The table goes beside it.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -24,6 +26,7 @@ from edge_wam.manifest import Manifest, hashes
 from edge_wam.think import gate, store
 from edge_wam.think.backend import OpenVino, Settings, arithmetics
 from edge_wam.think.engine import Engine
+from edge_wam.think.machine import has_gpu, has_tensorrt
 from edge_wam.think.policy import WamPolicy
 from edge_wam.think.rehearsal import interleaved, observations
 from edge_wam.tomlfile import Scalar
@@ -31,6 +34,7 @@ from edge_wam.types import Observation
 
 ROUNDS = 60
 NOTHING = np.zeros((0, 0))
+_SCRATCH = "candidates"
 THREADS = (1, 2, 4)  # tried; one core is left for control
 
 
@@ -43,7 +47,8 @@ class Candidate(NamedTuple):
 
     @property
     def label(self) -> str:
-        return f"{self.precision}, {self.settings.threads} thread{'s' if self.settings.threads > 1 else ''}"
+        """For the table: `int8, 2 threads`, `fp16, tensorrt-cudagraph`."""
+        return str(self.settings._replace(arithmetic=self.precision))
 
 
 class Line(NamedTuple):
@@ -70,6 +75,10 @@ def candidates(every: dict[str, Manifest], precision: str, threads: int) -> list
                 continue  # what is not int8 in an INT8 graph takes the fastest arithmetic there is
             if precision in ("", what):
                 found += [Candidate(name, Settings(arithmetic, count), what) for count in counts]
+    own = next(iter(every))  # the model itself comes first
+    if every[own].precision == "fp32" and precision in ("", "fp16"):
+        runtimes = [*(("tensorrt-cudagraph", "tensorrt") if has_tensorrt() else ()), "torch-cuda"]
+        found += [Candidate(own, Settings("fp16", 1, name), "fp16") for name in runtimes if has_gpu()]
     if not found:
         able = sorted({*arithmetics(), *(m.precision for m in every.values())})
         raise EngineError(
@@ -91,9 +100,10 @@ def build(
     target = store.place(root, folder.name, key)
     engines: dict[Candidate, Engine] = {}
     lines: list[Line] = []
-    with tqdm(total=len(wanted) + rounds, unit="step", desc="compile", disable=quiet) as bar:
+    about = {"total": len(wanted) + rounds, "unit": "step", "desc": "compile", "disable": quiet}
+    with store.draft(target) as draft, tqdm(**about) as bar:
         for one in wanted:
-            line, engine = _try(one, base, every[one.model], golden)
+            line, engine = _try(one, base, every[one.model], golden, draft / _SCRATCH / str(len(lines)))
             lines.append(line)
             if engine is not None:
                 engines[one] = engine
@@ -106,12 +116,11 @@ def build(
             )
         quick = {one.label: _policy(engine) for one, engine in engines.items()}
         seconds = interleaved(quick, shown, rounds, lambda done: bar.update())
-    lines = [_timed(line, seconds.get(line.candidate.label)) for line in lines]
-    best = min((line for line in lines if not line.why), key=lambda line: line.p99_ms)
-    with store.draft(target) as draft:
-        engine = engines[best.candidate]
-        assert isinstance(engine.backend, OpenVino)
-        files = hashes(draft, engine.backend.save(draft))
+        lines = [_timed(line, seconds.get(line.candidate.label)) for line in lines]
+        best = min((line for line in lines if not line.why), key=lambda line: line.p99_ms)
+        number = [line.candidate for line in lines].index(best.candidate)
+        files = hashes(draft, _save(engines[best.candidate], draft / _SCRATCH / str(number), draft))
+        shutil.rmtree(draft / _SCRATCH, ignore_errors=True)
         again = _answer_elsewhere(best.candidate, base, draft, golden)
         if again != best.verdict.answer:
             raise EngineError(
@@ -131,17 +140,40 @@ def build(
     return target, lines
 
 
-def _try(one: Candidate, base: Path, manifest: Manifest, golden: Path) -> tuple[Line, Engine | None]:
-    nothing = gate.Verdict(float("nan"), float("nan"), False, False, "")
-    nan = float("nan")
-    bare = Line(one, nothing, nan, nan, nan, nan, "")
+def _try(
+    one: Candidate, base: Path, manifest: Manifest, golden: Path, scratch: Path
+) -> tuple[Line, Engine | None]:
+    """One candidate, built and judged. What has to be built before it can be run is put into `scratch`."""
+    nan, (arithmetic, threads, runtime) = float("nan"), one.settings
+    bare = Line(one, gate.Verdict(nan, nan, False, False, ""), nan, nan, nan, nan, "")
     try:
-        engine = Engine(base / one.model, manifest, one.settings.threads, one.settings.arithmetic)
+        if runtime.startswith("tensorrt"):
+            _build_tensorrt(base / one.model, manifest, scratch)
+        built = scratch if runtime.startswith("tensorrt") else None
+        engine = Engine(base / one.model, manifest, threads, arithmetic, built, runtime)
     except EngineError as error:
         return bare._replace(why=str(error)), None
     verdict = gate.examine(engine, golden)
     why = verdict.failure(one.precision)
     return bare._replace(verdict=verdict, load_s=engine.load_s, why=why), None if why else engine
+
+
+def _build_tensorrt(folder: Path, manifest: Manifest, out: Path) -> None:
+    from edge_wam.train import quantize, tensorrt
+
+    model = quantize.load(folder, manifest)
+    out.mkdir(parents=True, exist_ok=True)
+    tensorrt.build(model, tensorrt.examples_of(folder), out)
+
+
+def _save(engine: Engine, scratch: Path, out: Path) -> list[str]:
+    """Put the chosen engine's files into `out`; returns their names (none for eager torch)."""
+    if isinstance(engine.backend, OpenVino):
+        return engine.backend.save(out)
+    names = sorted(path.name for path in scratch.glob("*.ep"))
+    for name in names:
+        shutil.copyfile(scratch / name, out / name)
+    return names
 
 
 def _policy(engine: Engine) -> Callable[[Observation], object]:
@@ -158,7 +190,7 @@ def _timed(line: Line, seconds: np.ndarray | None) -> Line:
 
 def _answer_elsewhere(one: Candidate, base: Path, compiled: Path, golden: Path) -> str:
     """What the saved engine answers in a process that has never seen the one that was built."""
-    words = [base / one.model, compiled, one.settings.arithmetic, one.settings.threads, golden]
+    words = [base / one.model, compiled, *one.settings, golden]
     done = subprocess.run(
         [sys.executable, "-m", "edge_wam.think.gate", *map(str, words)],
         capture_output=True,

@@ -75,6 +75,7 @@ class Engine:
         threads: int = 1,
         arithmetic: str = "fp32",
         compiled: Path | None = None,
+        runtime: str = "openvino",
     ) -> None:
         """The graphs in `folder`; compiled: where what was compiled of them before lies (think/store.py)."""
         if unsigned := [name for name in FILES if name not in manifest.files]:
@@ -84,8 +85,8 @@ class Engine:
             )
         verify_files(folder, manifest)
         began_s = time.monotonic()
-        self.manifest, self.settings = manifest, Settings(arithmetic, threads)
-        self.backend: Backend = OpenVino(folder, self.settings, compiled)
+        self.manifest, self.settings = manifest, Settings(arithmetic, threads, runtime)
+        self.backend: Backend = _backend(folder, self.settings, compiled)
         self.agreement = self.verify(folder / "golden.safetensors")
         self.load_s = time.monotonic() - began_s
 
@@ -168,6 +169,21 @@ class Engine:
                 f"nothing will be moved. Try: another version of openvino"
             )
         return found
+
+
+def _backend(folder: Path, settings: Settings, compiled: Path | None) -> Backend:
+    if settings.runtime == "openvino":
+        return OpenVino(folder, settings, compiled)
+    try:
+        from edge_wam.think import torch_backend
+    except ImportError as error:
+        raise EngineError(f"the engine '{settings.runtime}' needs torch ({error})") from None
+    if settings.runtime.startswith("torch"):
+        device = "cuda" if settings.runtime == "torch-cuda" else "cpu"
+        return torch_backend.eager(folder, device, half=settings.arithmetic == "fp16")
+    if compiled is None:
+        raise EngineError("a TensorRT engine is compiled before it is run; try: edge-wam compile")
+    return torch_backend.TensorRt(compiled, settings.runtime == "tensorrt-cudagraph")
 
 
 def _chance(progress: Float32) -> Float32:

@@ -104,15 +104,15 @@ def _rows(
 
 
 def main() -> None:
-    """python -m edge_wam.think.gate MODEL COMPILED ARITHMETIC THREADS GOLDEN: the answer of an engine as
-    another process loads it (for `edge-wam compile`)."""
+    """python -m edge_wam.think.gate MODEL COMPILED ARITHMETIC THREADS RUNTIME GOLDEN: the answer of an engine
+    as another process loads it (for `edge-wam compile`)."""
     import sys
 
     from edge_wam import manifest as manifests
 
-    model, compiled, arithmetic, threads, golden = sys.argv[1:]
+    model, compiled, arithmetic, threads, runtime, golden = sys.argv[1:]
     folder = Path(model)
-    engine = Engine(folder, manifests.load(folder), int(threads), arithmetic, Path(compiled))
+    engine = Engine(folder, manifests.load(folder), int(threads), arithmetic, Path(compiled), runtime)
     print(examine(engine, Path(golden)).answer)
 
 

@@ -22,7 +22,8 @@ from edge_wam import manifest as manifests
 from edge_wam import tomlfile
 from edge_wam.errors import EngineError, ManifestError
 from edge_wam.manifest import Manifest, hashes
-from edge_wam.think.backend import HINTS, Settings, processor
+from edge_wam.think.backend import HINTS, RUNTIMES, Settings
+from edge_wam.think.machine import machine
 from edge_wam.tomlfile import Scalar
 
 SCHEMA = 1
@@ -80,7 +81,7 @@ def variants(folder: Path) -> dict[str, Manifest]:
 
 def key_of(every: Mapping[str, Manifest]) -> Key:
     """The key of a model and its variants on this machine."""
-    parts = dict(processor())
+    parts = dict(machine())
     for name, manifest in every.items():
         parts |= {f"{name}/{file}": sha256 for file, sha256 in manifest.files.items()}
         steps = f"{manifest.steps} steps, {manifest.normalisation.action_std_rad.tolist()}"
@@ -143,6 +144,7 @@ def write(folder: Path, key: Key, choice: Choice) -> None:
             "model": choice.model,
             "arithmetic": choice.settings.arithmetic,
             "threads": choice.settings.threads,
+            "runtime": choice.settings.runtime,
             "files": dict(choice.files),
             "key": dict(key.parts),
             "measured": dict(choice.measured),
@@ -162,7 +164,11 @@ def read(folder: Path, key: Key) -> Choice:
     if other := key.difference(built_for):
         raise EngineError(f"the engine in {folder} is another machine's or another model's: {other}")
     files = {name: str(value) for name, value in top.table("files").scalars().items()}
-    settings = Settings(top.text("arithmetic", of=tuple(HINTS)), top.integer("threads", low=1, high=1024))
+    settings = Settings(
+        top.text("arithmetic", of=tuple(HINTS)),
+        top.integer("threads", low=1, high=1024),
+        top.text("runtime", of=RUNTIMES),
+    )
     choice = Choice(top.text("model"), settings, files, top.table("measured").scalars())
     top.done()
     for name, expected in files.items():

@@ -21,16 +21,18 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from edge_wam import manifest as manifests
 from edge_wam.sim import tasks
 from edge_wam.sim.scene import CROP_PX, FRAME_HEIGHT_PX, FRAME_RATE_HZ, FRAME_WIDTH_PX
+from edge_wam.think.backend import INPUTS, OUTPUTS
 from edge_wam.think.engine import FILES
 from edge_wam.think.features import FUTURES, IMAGINED_PX, Normalisation
 from edge_wam.train import flow
 from edge_wam.train.data import BOX_PX, CAMERAS, CHUNK_DT_S, CHUNK_ROWS
 from edge_wam.train.dataset import NONE, Batch, Episodes, make_features
+from edge_wam.train.graphs import graphs
 from edge_wam.train.model import CONFIGS, WorldActionModel
 from edge_wam.train.teacher import load_normalisation
 from edge_wam.types import JOINTS
@@ -38,46 +40,6 @@ from edge_wam.types import JOINTS
 STEPS, REPLAN_S = 10, 0.2
 GOLDEN = 6  # observations in the golden batch
 REFERENCED_FROM = 256  # elements; smaller tensors stay in the graph
-
-
-class _Wrapped(nn.Module):
-    def __init__(self, model: WorldActionModel) -> None:
-        super().__init__()
-        self.model = model
-
-
-class _Context(_Wrapped):
-    def forward(self, images: Tensor, tokens: Tensor, state: Tensor) -> tuple[Tensor, ...]:
-        made = self.model.context(images, tokens, state)
-        return tuple(made[name] for name in NAMES["context"][1])
-
-
-class _Act(_Wrapped):
-    def forward(
-        self, kv: Tensor, hint: Tensor, rows: Tensor, committed: Tensor, level: Tensor
-    ) -> tuple[Tensor, ...]:  # type: ignore[override]
-        return self.model.act(kv, hint, rows, committed, level)
-
-
-class _Dream(_Wrapped):
-    def forward(  # type: ignore[override]
-        self,
-        kv: Tensor,
-        act_kv: Tensor,
-        fine: Tensor,
-        coarse: Tensor,
-        images: Tensor,
-        noisy: Tensor,
-        level: Tensor,
-    ) -> tuple[Tensor, ...]:
-        return (self.model.dream(kv, act_kv, fine, coarse, images, noisy, level),)
-
-
-NAMES = {
-    "context": (("images", "tokens", "state"), ("kv", "hint", "progress", "fine", "coarse")),
-    "act": (("kv", "hint", "rows", "committed", "level"), ("velocity", "act_kv")),
-    "dream": (("kv", "act_kv", "fine", "coarse", "images", "noisy", "level"), ("frames",)),
-}
 
 
 def half(model: WorldActionModel) -> dict[str, Tensor]:
@@ -129,14 +91,12 @@ def export_graphs(model: WorldActionModel, out: Path, example: dict[str, tuple[T
     """Write the three graphs beside weights.safetensors."""
     import onnx
 
-    modules = {"context": _Context(model), "act": _Act(model), "dream": _Dream(model)}
-    for name, module in modules.items():
-        inputs, outputs = NAMES[name]
+    for name, module in graphs(model).items():
         program = torch.onnx.export(
-            module.eval(),
+            module,
             example[name],
-            input_names=inputs,
-            output_names=outputs,
+            input_names=INPUTS[name],
+            output_names=OUTPUTS[name],
             dynamo=True,
             optimize=False,  # folding would turn weights into other tensors
             verbose=False,

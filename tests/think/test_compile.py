@@ -17,9 +17,10 @@ import pytest
 from edge_wam import manifest as manifests
 from edge_wam.cli import main
 from edge_wam.errors import EdgeWamError, EngineError
-from edge_wam.think import backend, compile, gate, store
+from edge_wam.think import compile, gate, store
 from edge_wam.think.backend import GRAPHS, OpenVino, Settings
 from edge_wam.think.choice import open_engine
+from edge_wam.think.machine import machine
 
 ROOT = Path(__file__).parents[2]
 
@@ -119,8 +120,8 @@ def test_another_processor_or_another_openvino_has_another_key(model_folder, mon
     every = store.variants(model_folder)
     ours = store.key_of(every)
     for name in ("openvino", "processor", "abilities"):
-        parts = backend.processor() | {name: "another"}
-        monkeypatch.setattr(store, "processor", lambda parts=parts: parts)
+        parts = machine() | {name: "another"}
+        monkeypatch.setattr(store, "machine", lambda parts=parts: parts)
         other = store.key_of(every)
         assert other.sha256 != ours.sha256
         assert other.difference(ours.parts).startswith(f"{name} is another, the engine was built for")
