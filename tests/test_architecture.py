@@ -19,6 +19,14 @@ ROOMS = ("sense", "think", "act", "sim", "train", "service")
 APART = ("sense", "think", "act")
 # robot.py joins the seams, and one function of it chooses the simulation.
 SIM_DOOR = ("edge_wam.robot", "simulated")
+# The one module of the runtime that runs torch, and who may open it; and who may build with the model's code.
+TORCH_ROOM = "edge_wam.think.torch_backend"
+TORCH_DOORS = {("edge_wam.think.engine", "_backend"), ("edge_wam.think.machine", "machine")}
+TRAIN_DOORS = {
+    (TORCH_ROOM, "eager"),
+    ("edge_wam.think.compile", "_build_tensorrt"),
+    ("edge_wam.cli", "_chain"),
+}
 HARDWARE = ("serial", "pyrealsense2", "vosk", "pocketsphinx", "sounddevice", "mujoco", "openvino", "torch")
 NOT_IN_CONTROL = ("torch", "openvino", "mujoco", "vosk", "pyrealsense2")
 
@@ -93,11 +101,24 @@ def uses_of_sim(imports: list[Import]) -> list[Import]:
 
 
 def uses_of_train(imports: list[Import]) -> list[Import]:
-    return [i for i in imports if i.target_room == "train" and i.room not in ("train",)]
+    """Outside of train only what builds or runs torch may import it, inside functions."""
+    return [
+        i
+        for i in imports
+        if i.target_room == "train" and i.room != "train" and (i.module, i.function) not in TRAIN_DOORS
+    ]
 
 
 def uses_of_torch(imports: list[Import]) -> list[Import]:
-    return [i for i in imports if i.target.split(".")[0] == "torch" and i.room != "train"]
+    """Outside of train one module may import torch, and only a few functions may import that module."""
+    return [
+        i
+        for i in imports
+        if i.room != "train"
+        and (i.target.split(".")[0] in ("torch", "torch_tensorrt") or i.target == TORCH_ROOM)
+        and i.module != TORCH_ROOM
+        and (i.module, i.function) not in TORCH_DOORS
+    ]
 
 
 def impure_guard(imports: list[Import]) -> list[Import]:
@@ -115,7 +136,10 @@ def hardware_at_the_top(imports: list[Import]) -> list[Import]:
     return [
         i
         for i in imports
-        if not i.function and i.target.split(".")[0] in HARDWARE and i.room not in ("sim", "train")
+        if not i.function
+        and i.target.split(".")[0] in HARDWARE
+        and i.room not in ("sim", "train")
+        and i.module != TORCH_ROOM
     ]
 
 
@@ -144,6 +168,16 @@ def test_the_door_to_the_simulation_is_open():
     module, function = SIM_DOOR
     door = list(imports_of(module, f"def {function}():\n    from edge_wam.sim import world"))
     assert uses_of_sim(door) == []
+
+
+@pytest.mark.parametrize(("rule", "door"), [(uses_of_train, d) for d in sorted(TRAIN_DOORS)]
+                         + [(uses_of_torch, d) for d in sorted(TORCH_DOORS)])  # fmt: skip
+def test_the_doors_to_torch_are_used(rule, door):
+    """A door that nobody goes through any more is to be walled up."""
+    module, function = door
+    ours = [i for i in all_imports() if (i.module, i.function) == (module, function)]
+    assert any(i.target_room == "train" or i.target in ("torch", TORCH_ROOM) for i in ours)
+    assert rule([i._replace(function="elsewhere") for i in ours]) != []
 
 
 def test_files_are_short_enough_to_read():
@@ -189,6 +223,7 @@ def there(name: str) -> bool:
 def test_every_module_imports_without_hardware_packages():
     """As on a machine where only numpy is installed; training is the place that needs torch."""
     modules = [module_of(path) for path in sources() if room_of(module_of(path)) != "train"]
+    modules.remove(TORCH_ROOM)
     run_python(
         f"""
 import importlib, sys

@@ -264,18 +264,12 @@ class _Log:
 
 
 def _demonstrate(
-    world: World,
-    expert: Expert,
-    rng: np.random.Generator,
-    wish: Command,
-    judge: Judge,
-    takeover: Driver | None,
+    world: World, expert: Expert, rng: np.random.Generator, wish: Command, judge: Judge, policy: Driver | None
 ) -> Episode | None:
     plan = expert.plan(wish, world.goal_rad, pace=float(rng.uniform(0.9, 1.15)))
     if plan is None:
         return None
-    shoves = _plan_shoves(rng, plan) if takeover is None else []
-    turns_s = [] if takeover is None else _plan_turns(rng, plan)
+    shoves, turns_s = ([], _plan_turns(rng, plan)) if policy else (_plan_shoves(rng, plan), [])
     noise_rad, noise_size = np.zeros(6), rng.choice([0.0, 0.004, 0.010], p=[0.3, 0.4, 0.3])
     start_s, plan_start_s = world.time_s, world.time_s
     log, verdict = _Log(), judge.look()
@@ -287,15 +281,15 @@ def _demonstrate(
             break
         shove = next((s for s in shoves if s.start_s <= now_s - start_s < s.start_s + s.length_s), None)
         turn = bool(turns_s) and now_s - start_s >= turns_s[0]
-        driven_rad = takeover(world, wish) if takeover is not None and turn else None
+        driven_rad = policy(world, wish) if policy is not None and turn else None
         if turn and driven_rad is None:
             turns_s.pop(0)
-        astray = shove is not None or driven_rad is not None
-        if shoved and not astray:  # it is over: think again, from here
+        off = shove is not None or driven_rad is not None
+        if shoved and not off:  # it is over: think again, from here
             if (plan := expert.plan(wish, world.goal_rad, pace=float(rng.uniform(0.9, 1.15)))) is None:
                 return None
             plan_start_s, t_s = now_s, 0.0
-        shoved = astray
+        shoved = off
         if log.rows and shoved:
             log.rows[-1]["undisturbed"] = False
         if now_s - start_s >= len(log.rows) * RECORD_S - 1e-6:
@@ -303,10 +297,9 @@ def _demonstrate(
             log.rows[-1]["labelled"] = log.rows[-1]["undisturbed"] = not shoved
         noise_rad = 0.9 * noise_rad + 0.44 * noise_size * rng.normal(size=6)
         noise_rad[5] = 0.0
-        wished = plan.at(t_s) + noise_rad
+        wished = plan.at(t_s) + noise_rad if driven_rad is None else driven_rad
         if shove is not None:
             wished = wished + shove.offset_rad * ((now_s - start_s - shove.start_s) / shove.length_s)
-        wished = wished if driven_rad is None else driven_rad
         world.goal_rad[:] = np.clip(wished, world.joint_low_rad, world.joint_high_rad)
         world.step(6)
         verdict = judge.look()
