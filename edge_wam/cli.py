@@ -87,10 +87,14 @@ def parser() -> argparse.ArgumentParser:
     bench.add_argument(
         "what",
         nargs="?",
-        choices=("parts", "chain"),
+        choices=("parts", "engine", "chain"),
         default="parts",
-        help="parts: of a tick and of a thought. chain: from 16 eager steps with video to one step in INT8",
+        help="parts: of a tick and of a thought. engine: every one this machine can run. "
+        "chain: from 16 eager steps with video to one step in INT8",
     )
+    bench.add_argument("--plot", type=Path, help="engine: draw every call (PNG)")
+    bench.add_argument("--save", type=Path, help="engine: write the figures here, as a baseline")
+    bench.add_argument("--compare", type=Path, help="engine: fail if anything is worse than in this baseline")
     bench.add_argument("--rounds", type=int, default=100)
 
     verbs.add_parser("doctor", parents=[common], help="look at everything the robot needs, move nothing")
@@ -181,6 +185,17 @@ def _bench(arguments: argparse.Namespace) -> int:
     config, rounds = _config(arguments), max(1, arguments.rounds)
     if arguments.what == "chain":
         return _chain(config, rounds)
+    if arguments.what == "engine":
+        from edge_wam.think import benchmark
+
+        return benchmark.main(
+            config.model.folder,
+            config.model.threads,
+            rounds,
+            arguments.plot,
+            arguments.save,
+            arguments.compare,
+        )
     code: int = simulated("bench").main(
         config.robot.calibration, config.model.folder, config.model.threads, rounds
     )

@@ -52,7 +52,7 @@ class OpenVino:
 
     def __init__(self, folder: Path, settings: Settings, compiled: Path | None = None) -> None:
         openvino = openvino_package()
-        core, how = openvino.Core(), _properties(settings)
+        core, how = openvino.Core(), properties(settings)
         self._models: dict[str, Any] = {}
         for name in GRAPHS:
             path = folder / f"{name}.onnx" if compiled is None else compiled / f"{name}.blob"
@@ -87,7 +87,8 @@ def arithmetics() -> tuple[str, ...]:
     return ("fp32", *(name for name in ("bf16", "fp16") if name.upper() in able))
 
 
-def _properties(settings: Settings) -> dict[str, Any]:
+def properties(settings: Settings) -> dict[str, Any]:
+    """These settings in OpenVINO's words."""
     return {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": settings.threads,

@@ -29,7 +29,7 @@ from edge_wam.sim.scene import CROP_PX, FRAME_HEIGHT_PX, FRAME_RATE_HZ, FRAME_WI
 from edge_wam.think.backend import INPUTS, OUTPUTS
 from edge_wam.think.engine import FILES
 from edge_wam.think.features import FUTURES, IMAGINED_PX, Normalisation
-from edge_wam.train import flow
+from edge_wam.train import flow, rooflines
 from edge_wam.train.data import BOX_PX, CAMERAS, CHUNK_DT_S, CHUNK_ROWS
 from edge_wam.train.dataset import NONE, Batch, Episodes, make_features
 from edge_wam.train.graphs import graphs
@@ -220,7 +220,9 @@ def export(
     model = WorldActionModel(CONFIGS[config_name])
     model.load_state_dict(load_file(weights))
     normalisation, data = load_normalisation(normalisation_path), Episodes.load(data_folder)
+    size = rooflines.count(config_name, CONFIGS[config_name])
     parents = {"config": config_name, "demonstrations": data.episodes, "recordings": len(data.usable)}
+    parents |= {f"{name}_gflop": round(size.graphs[name].flops / 1e9, 5) for name in ("context", "act")}
     batch = golden_batch(data, normalisation, GOLDEN, seed=0)
     export_model(model, normalisation, batch, out, parents, steps, name)
 
