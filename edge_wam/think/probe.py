@@ -25,7 +25,7 @@ def bandwidth_gb_s(repeats: int = 5) -> float:
 
 
 def peak_gflop_s(settings: Settings, int8: bool = False, repeats: int = 5) -> float:
-    """Operations a second (a multiply-add is two) of OpenVINO's largest kind of work, one product of two square
+    """Operations a second (a multiply-add is two) of OpenVINO at its best, one product of two square
     matrices, in 10^9; int8: with weights and inputs rounded."""
     openvino = openvino_package()
     core = openvino.Core()

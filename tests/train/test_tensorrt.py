@@ -14,8 +14,10 @@ import torch
 from edge_wam import manifest as manifests
 from edge_wam.errors import EngineError
 from edge_wam.think import gate
+from edge_wam.think.backend import OUTPUTS
 from edge_wam.think.engine import Engine
-from edge_wam.train import graphs, tensorrt
+from edge_wam.train import graphs, rooflines, tensorrt
+from edge_wam.train.model import CONFIGS
 
 # Names of the arguments of `dynamo.compile` and `save`, read from the wheels.
 SIGNATURES = json.loads((Path(__file__).parents[1] / "think/torch_tensorrt_signatures.json").read_text())
@@ -155,3 +157,16 @@ def test_outputs_of_one_inference_outlive_the_next(halves, model_folder):
     halves.context(images[1], tokens[1], state[1])
     assert torch.equal(first.kv, kept)
     assert isinstance(first.progress, np.ndarray)
+
+
+@pytest.mark.parametrize("name", ["nano", "tiny", "50M", "300M", "1.3B"])
+def test_every_size_is_exported_without_memory_for_its_weights(name):
+    model, x = rooflines.build(CONFIGS[name]), rooflines.inputs(CONFIGS[name])
+    made = graphs.graphs(model)
+    seen = (x["images"], x["tokens"], x["state"])
+    kv, hint, *_ = made["context"](*seen)
+    acting = (kv, hint, x["rows"], x["committed"], x["level"])
+    for graph, given in (("context", seen), ("act", acting)):
+        program = torch.export.export(made[graph], given, strict=False)
+        assert {str(node.target) for node in program.graph.nodes if node.op == "call_function"}
+        assert len(program.graph_signature.user_outputs) == len(OUTPUTS[graph])
