@@ -30,6 +30,7 @@ from edge_wam.manifest import Command, Manifest
 from edge_wam.orders import Order, Orders, Verb, VoiceOrders
 from edge_wam.pilot import Pilot
 from edge_wam.process import on_interrupt
+from edge_wam.realtime import realtime
 from edge_wam.robot import Sound, check, house, meaning, simulated
 from edge_wam.script import Ending, Script, Teller, outcome_text, table_text
 from edge_wam.sense.wav import read_wav, write_wav
@@ -156,7 +157,7 @@ def _play(config: Config, manifest: Manifest, wanted: Wanted, show: Show) -> tup
         given, pilot, log = Orders(), Pilot(robot.limits, config.stale.patience), TickLog(len(JOINTS))
         voice = VoiceOrders(robot.heard, meaning(manifest), given, note)
         script = Script(show.command, wanted.episodes, wanted.seed, robot.stage, voice, pilot, give_cue, tell)
-        with on_interrupt(lambda: given.give(Order(Verb.QUIT))):
+        with on_interrupt(lambda: given.give(Order(Verb.QUIT))), realtime(say=tell):
             rate_hz = config.robot.control_hz
             run(robot.arm, robot.thinker, script, pilot, robot.limits, MonotonicClock(), log, rate_hz)
         for child in robot.children:

@@ -10,6 +10,7 @@ from edge_wam.manifest import Manifest
 from edge_wam.orders import Order, Orders, Verb, VoiceOrders
 from edge_wam.pilot import Pilot
 from edge_wam.process import on_interrupt
+from edge_wam.realtime import realtime
 from edge_wam.robot import house, meaning, microphone
 from edge_wam.ticklog import TickLog
 from edge_wam.types import JOINTS, Words
@@ -27,7 +28,7 @@ def live(config: Config, manifest: Manifest) -> int:
         pilot = Pilot(robot.limits, config.stale.patience)
         orders = VoiceOrders(robot.heard, meaning(manifest), given, note)
         print("ready; say a command, or press Ctrl-C to park and leave", flush=True)
-        with on_interrupt(lambda: given.give(Order(Verb.QUIT))):
+        with on_interrupt(lambda: given.give(Order(Verb.QUIT))), realtime(say=print):
             run(
                 robot.arm,
                 robot.thinker,

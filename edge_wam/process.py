@@ -36,6 +36,7 @@ from types import FrameType
 from typing import Any
 
 from edge_wam.errors import EdgeWamError
+from edge_wam.realtime import cores_of_others
 
 _READY, _FAILED = b"ready", b"failed "
 
@@ -79,7 +80,8 @@ class Child:
     def __init__(self, name: str, main: Main, args: tuple[Any, ...] = ()) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_run, args=(name, theirs, main, args), name=name, daemon=True)
+        given = (name, theirs, main, args, cores_of_others())
+        self._process = context.Process(target=_run, args=given, name=name, daemon=True)
         self._process.start()
         theirs.close()  # else the pipe would not end when the child does
         self.name = name
@@ -149,9 +151,12 @@ class Child:
         return True
 
 
-def _run(name: str, pipe: Connection, main: Main, args: tuple[Any, ...]) -> None:
+def _run(name: str, pipe: Connection, main: Main, args: tuple[Any, ...], cores: frozenset[int]) -> None:
     """The child, from its first line to its last."""
     life = Life(pipe)
+    if cores:  # else a child that is started again would have control's one core
+        with contextlib.suppress(OSError):
+            os.sched_setaffinity(0, cores)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, frame: life.end())
     try:
