@@ -243,6 +243,10 @@ class FeetechBus:
             self._settle()
         return None
 
+    def present(self, servo_id: int) -> bool:
+        """Whether anybody answers to this id, asked once: for looking through all of them."""
+        return servo_id in self._ask(feetech.ping(servo_id), (servo_id,), 0, optional=True)
+
     def read(self, servo_id: int, register: Register) -> int:
         """One register's value in its unit. BusError when the servo does not answer."""
         request = feetech.read(servo_id, register.address, register.size)
@@ -270,6 +274,22 @@ class FeetechBus:
             f"servo {servo_id} on {self.name} does not keep {register.name}: wrote {value}, read back {found}"
             + ("; is its EEPROM locked (lock = 1)?" if register.eeprom else "")
         )
+
+    def rename(self, servo_id: int, new_id: int) -> None:
+        """Give the servo another id, for good. BusError if that id answers already, or does not afterwards.
+
+        Its EEPROM must be unlocked (LOCK = 0).
+        """
+        if self.ping(new_id) is not None:
+            raise BusError(f"id {new_id} is taken on {self.name}; try: connect one servo at a time")
+        self._ask(
+            feetech.write(servo_id, feetech.ID.address, feetech.pack(feetech.ID, new_id)),
+            (servo_id, new_id),
+            0,
+            optional=True,
+        )
+        if self.ping(new_id) is None:
+            raise self._silent(new_id, f"its new id (it was {servo_id})")
 
     def _silent(self, servo_id: int, what: str) -> BusError:
         return BusError(

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,6 +87,21 @@ class Calibration:
             np.maximum(counts, self._low), self._high
         ).astype(np.int64)
         return inside
+
+    def save(self, path: str | Path) -> Path | None:
+        """Write LeRobot's file, whole or not at all; what was there is kept beside it. Returns where."""
+        path, kept = Path(path), None
+        content = {
+            joint.name: {field: getattr(joint, field) for field, _, _ in FIELDS} for joint in self.joints
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(f".{path.name}.part")
+        beside.write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")
+        if path.exists():
+            kept = path.with_name(f"{path.name}.{time.strftime('%Y%m%d-%H%M%S')}.bak")
+            os.replace(path, kept)
+        os.replace(beside, path)
+        return kept
 
     @classmethod
     def load(cls, path: str | Path) -> Calibration:
