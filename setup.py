@@ -123,7 +123,12 @@ setup(
     package_data={"edge_wam.sim": ["samples/*.wav"]},
     install_requires=BASE,
     extras_require={"sim": SIM, "voice": VOICE, "train": TRAIN, "jetson": JETSON, "dev": DEV},
-    entry_points={"console_scripts": ["edge-wam = edge_wam.cli:main"]},
+    entry_points={
+        "console_scripts": [
+            "edge-wam = edge_wam.cli:main",
+            "edge-wam-safe-stop = edge_wam.safe_stop:main",
+        ]
+    },
     classifiers=[
         "Development Status :: 3 - Alpha",
         "Operating System :: POSIX :: Linux",
