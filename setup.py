@@ -120,7 +120,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.10",
     packages=find_packages(include=["edge_wam", "edge_wam.*"]),
-    package_data={"edge_wam.sim": ["samples/*.wav"]},
+    package_data={"edge_wam.sim": ["samples/*.wav"], "edge_wam.service": ["files/*"]},
     install_requires=BASE,
     extras_require={"sim": SIM, "voice": VOICE, "train": TRAIN, "jetson": JETSON, "dev": DEV},
     entry_points={

@@ -1,4 +1,7 @@
-"""`edge-wam run`: the robot itself. Does what its microphone hears, until Ctrl-C or SIGTERM."""
+"""`edge-wam run`: the robot itself. Does what its microphone hears, until Ctrl-C or SIGTERM.
+
+Under systemd it says when it is ready, what it does, and feeds the watchdog from the loop.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from edge_wam.pilot import Pilot
 from edge_wam.process import on_interrupt
 from edge_wam.realtime import realtime
 from edge_wam.robot import house, meaning, microphone
+from edge_wam.service.notify import Notifier
 from edge_wam.ticklog import TickLog
 from edge_wam.types import JOINTS, Words
 
@@ -19,7 +23,11 @@ from edge_wam.types import JOINTS, Words
 def live(config: Config, manifest: Manifest) -> int:
     """Run the robot of these settings. Parks and lets go on the way out."""
     remove_leftovers()
-    given, log = Orders(), TickLog(len(JOINTS))
+    given, log, systemd = Orders(), TickLog(len(JOINTS)), Notifier()
+
+    def leave() -> None:
+        systemd.stopping()
+        given.give(Order(Verb.QUIT))
 
     def note(words: Words, meant: str | None) -> None:
         print(f'heard: "{words.text}"' + ("" if meant else " (no command)"), flush=True)
@@ -28,7 +36,8 @@ def live(config: Config, manifest: Manifest) -> int:
         pilot = Pilot(robot.limits, config.stale.patience)
         orders = VoiceOrders(robot.heard, meaning(manifest), given, note)
         print("ready; say a command, or press Ctrl-C to park and leave", flush=True)
-        with on_interrupt(lambda: given.give(Order(Verb.QUIT))), realtime(say=print):
+        systemd.ready("ready")
+        with on_interrupt(leave), realtime(say=print):
             run(
                 robot.arm,
                 robot.thinker,
@@ -38,5 +47,11 @@ def live(config: Config, manifest: Manifest) -> int:
                 MonotonicClock(),
                 log,
                 config.robot.control_hz,
+                lambda t_s: systemd.beat(t_s, doing(pilot)),
             )
     return 0
+
+
+def doing(pilot: Pilot) -> str:
+    """What the robot does, in a few words."""
+    return f"{pilot.mode.value}: {pilot.task.command}" if pilot.task.running else pilot.mode.value

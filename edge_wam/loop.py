@@ -6,6 +6,7 @@ time has passed is skipped, a servo that did not answer is asked again at the ne
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from edge_wam.act.guard import Limits, limit
@@ -50,8 +51,12 @@ def run(
     clock: Clock,
     log: TickLog,
     control_hz: float = CONTROL_HZ,
+    beat: Callable[[float], object] = lambda t_s: None,
 ) -> None:
-    """Sense, think, act: once per tick, until an order to quit is carried out. Always lets go."""
+    """Sense, think, act: once per tick, until an order to quit is carried out. Always lets go.
+
+    beat is told the time at the end of every tick: a watchdog's food. It must not wait.
+    """
     period_s = 1.0 / control_hz
     try:
         sent_rad = robot.start()
@@ -67,5 +72,6 @@ def run(
             sent_rad = robot.act(target_rad)
             thinker.offer(seen, sent_rad, pilot.task)
             log.add(tick, seen.position_rad, wish_rad, sent_rad, stale_s, limited, entered, clock.now_s())
+            beat(tick.t_s)
     finally:
         robot.release()

@@ -21,9 +21,15 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
 from edge_wam.act import feetech
 from edge_wam.act.feetech import PacketReader, Register
 
+SIMULATED = "sim"  # as config.py has it, which this program does without
 REPLY_S = 0.02
 ATTEMPTS = 10
 _SPEEDS = {1_000_000: termios.B1000000, 500_000: termios.B500000, 115_200: termios.B115200}
@@ -111,6 +117,16 @@ def _confirmed(line: Line, servo_id: int, register: Register, value: int) -> Out
     return Outcome(servo_id, False, said)
 
 
+def port_of(config: str) -> str:
+    """robot.port of a settings file; SIMULATED if it names none, '' if the file cannot be read."""
+    try:
+        with open(config, "rb") as file:
+            content = tomllib.load(file)
+        return str(content.get("robot", {}).get("port", SIMULATED))
+    except (OSError, ValueError, AttributeError):
+        return ""
+
+
 _WAYS: dict[str, Callable[[Line, Sequence[int]], list[Outcome]]] = {"release": release, "hold": hold}
 
 
@@ -118,20 +134,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     """0: every servo confirmed; 1: some did not; 2: the port cannot be opened."""
     parser = argparse.ArgumentParser(prog="edge-wam-safe-stop", description="Hold or let go of the arm.")
     parser.add_argument("way", choices=_WAYS, help="release: torque off; hold: stay where it is")
-    parser.add_argument("--port", required=True)
+    parser.add_argument("--port", default="", help="serial port, instead of the settings'")
+    parser.add_argument("--config", default="", help="settings (TOML) whose robot.port is meant")
     parser.add_argument("--baud", type=int, choices=_SPEEDS, default=1_000_000)
     parser.add_argument("--ids", default="1,2,3,4,5,6", help="default: 1,2,3,4,5,6")
     words = parser.parse_args(argv)
+    port = words.port or port_of(words.config)
+    if port == SIMULATED:
+        print(json.dumps({"way": words.way, "confirmed": True, "servos": []}))
+        return 0
     try:
         ids = [int(text) for text in words.ids.split(",")]
-        line = Line(words.port, words.baud)
+        line = Line(port, words.baud)
     except (OSError, ValueError, termios.error) as error:
-        print(f"edge-wam-safe-stop: {words.port}, ids {words.ids}: {error}", file=sys.stderr)
+        print(f"edge-wam-safe-stop: {port or 'no --port'}, ids {words.ids}: {error}", file=sys.stderr)
         return 2
     try:
         found = _WAYS[words.way](line, ids)
     except OSError as error:
-        print(f"edge-wam-safe-stop: {words.port} failed: {error}", file=sys.stderr)
+        print(f"edge-wam-safe-stop: {port} failed: {error}", file=sys.stderr)
         return 1
     finally:
         line.close()

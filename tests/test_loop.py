@@ -389,3 +389,17 @@ def test_voice_orders_stop_comes_last_and_unknown_words_order_nothing():
         assert orders.take() == [Order(Verb.DO, "pick up the red cube"), STOP]
         assert orders.take() == []
     assert told[1] == ("make me a sandwich", None)
+
+
+def test_the_watchdog_is_fed_by_every_tick_and_by_nothing_else():
+    bench, beats = Bench(), []
+    script = Script(bench.clock, (100.5, QUIT))
+    run(bench.arm, bench.thinker, script, bench.pilot, LIMITS, bench.clock, bench.log, 50.0, beats.append)
+    assert beats == bench.log.history().t_s.tolist()
+    beats.clear()
+    stuck = Bench()
+    stuck.arm.fail_at = 3
+    with pytest.raises(OSError, match="the cable came out"):
+        run(stuck.arm, stuck.thinker, Script(stuck.clock), stuck.pilot, LIMITS, stuck.clock, stuck.log, 50.0,
+            beats.append)  # fmt: skip
+    assert len(beats) == 3

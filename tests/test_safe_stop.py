@@ -96,6 +96,18 @@ def test_another_program_that_hangs_on_to_the_port_is_no_obstacle(arm):
         ours.close()
 
 
+def test_the_port_may_come_from_the_settings(arm, tmp_path, capsys):
+    settings = tmp_path / "config.toml"
+    settings.write_text(f'[robot]\nport = "{arm.path}"\n')
+    assert main(["release", "--config", str(settings)]) == 0
+    assert values(arm, feetech.TORQUE_ENABLE) == [0] * 6
+    settings.write_text("[voice]\n")  # the simulated robot: nothing to stop
+    assert main(["release", "--config", str(settings)]) == 0
+    settings.write_text("[robot")
+    assert main(["release", "--config", str(settings)]) == 2
+    assert main(["release"]) == 2
+
+
 def test_no_port_is_one_line(capsys):
     assert main(["release", "--port", "/dev/nothing-here"]) == 2
     assert "edge-wam-safe-stop: /dev/nothing-here" in capsys.readouterr().err
