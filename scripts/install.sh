@@ -1,0 +1,125 @@
+#!/usr/bin/env bash
+# Install edge_wam as a service, or upgrade it; run it again at any time, whatever happened to it before.
+#
+#     sudo scripts/install.sh                  from this folder; packages from the usual index
+#     sudo scripts/install.sh --wheels DIR     without a network: edge_wam's wheel and all others lie in DIR
+#     sudo scripts/install.sh --rollback       back to the version before
+#     sudo scripts/install.sh --uninstall      settings (/etc/edge-wam) and state (/var/lib/edge-wam) stay
+#
+# A new version is built beside the old one and becomes it by the renaming of one link, at the very end: whatever
+# kills this script leaves the old version, or none. Then:
+#
+#     sudo systemctl start edge-wam
+#
+# EDGE_WAM_ROOT=DIR installs into another root folder (an image) and starts nothing; EXTRAS chooses packages.
+set -euo pipefail
+HERE=$(cd "$(dirname "$0")/.." && pwd)
+ROOT=${EDGE_WAM_ROOT:-}
+PYTHON=${PYTHON:-python3}
+OPT=$ROOT/opt/edge-wam ETC=$ROOT/etc/edge-wam
+FILES=$HERE/edge_wam/service/files
+UNIT=$ROOT/etc/systemd/system/edge-wam.service
+RULES=$ROOT/etc/udev/rules.d/60-edge-wam.rules
+SYSUSERS=$ROOT/usr/lib/sysusers.d/edge-wam.conf
+say() { echo "install: $*"; }
+die() { echo "install: $*" >&2; exit 2; }
+live() { [ -z "$ROOT" ] && [ -d /run/systemd/system ]; } # is this the machine that runs?
+
+WHEELS="" WAY=install
+while [ $# -gt 0 ]; do
+    case $1 in
+        --wheels) WHEELS=${2:-}; [ -d "$WHEELS" ] || die "--wheels: expected a folder, found '$WHEELS'"; shift ;;
+        --rollback) WAY=rollback ;;
+        --uninstall) WAY=uninstall ;;
+        *) die "expected --wheels DIR, --rollback or --uninstall, found '$1'" ;;
+    esac
+    shift
+done
+[ -n "$ROOT" ] || [ "$(id -u)" = 0 ] || die "only root can install a service; try: sudo $0"
+
+whole() { # every version that was installed to its end, oldest first
+    local path
+    for path in "$OPT"/venv-*; do [ ! -e "$path/.whole" ] || basename "$path"; done
+}
+switch() { # make version $1 the one that runs
+    ln -sfn "$1" "$OPT/.venv.new"
+    mv -T "$OPT/.venv.new" "$OPT/venv"
+}
+reload() {
+    live || return 0
+    systemctl daemon-reload
+    udevadm control --reload && udevadm trigger --subsystem-match=tty || true
+}
+
+if [ "$WAY" = uninstall ]; then
+    if live; then systemctl disable --now edge-wam || true; fi
+    rm -rf "$OPT"
+    rm -f "$UNIT" "$RULES" "$SYSUSERS"
+    reload
+    say "removed; $ETC and ${ROOT}/var/lib/edge-wam are still there"
+    exit 0
+fi
+
+if [ "$WAY" = rollback ]; then
+    now=$(readlink "$OPT/venv" || true)
+    before=$(whole | grep -vx "$now" | tail -1 || true)
+    [ -n "$before" ] || die "there is no version before $now"
+    switch "$before"
+    if live; then systemctl try-restart edge-wam; fi
+    say "$now -> $before"
+    exit 0
+fi
+
+"$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || die "expected Python 3.10 or newer; try: PYTHON=python3.10 $0"
+extras=${EXTRAS:-sim,voice}
+if [ -z "${EXTRAS:-}" ] && [ -e "$ROOT/etc/nv_tegra_release" ]; then extras=jetson,voice; fi
+
+mkdir -p "$OPT" "$ETC"
+for path in "$OPT"/venv-*; do # what an interrupted run has left
+    [ -e "$path/.whole" ] || rm -rf "$path"
+done
+version=venv-$(date +%Y%m%d-%H%M%S)
+while [ -e "$OPT/$version" ]; do version=$version+; done
+new=$OPT/$version
+say "building $new ($extras)"
+"$PYTHON" -m venv "$new"
+if [ -n "$WHEELS" ]; then
+    wheel=$(ls -t "$WHEELS"/edge_wam-*.whl 2>/dev/null | head -1 || true)
+    [ -n "$wheel" ] || die "no edge_wam-*.whl in $WHEELS; try: pip wheel '$HERE[$extras]' -w $WHEELS"
+    "$new/bin/python" -m pip install --quiet --no-index --find-links "$WHEELS" "$wheel[$extras]"
+else
+    "$new/bin/python" -m pip install --quiet --upgrade 'pip>=24'
+    "$new/bin/python" -m pip install --quiet "$HERE[$extras]"
+fi
+mkdir -p "$new/share/edge-wam"
+cp -r "$HERE/models" "$HERE/calibration" "$new/share/edge-wam/"
+[ -x "$new/bin/edge-wam" ] && [ -x "$new/bin/edge-wam-safe-stop" ] || die "$new has no edge-wam; was the wheel another package's?"
+
+install -D -m 644 "$FILES/edge-wam.sysusers" "$SYSUSERS"
+install -D -m 644 "$FILES/60-edge-wam.rules" "$RULES"
+install -D -m 644 "$FILES/edge-wam.service" "$UNIT"
+if [ ! -e "$ETC/config.toml" ]; then
+    install -D -m 644 "$FILES/config.toml" "$ETC/config.toml"
+    say "wrote $ETC/config.toml: a simulated robot; name your arm and cameras there"
+fi
+if command -v systemd-sysusers >/dev/null; then systemd-sysusers ${ROOT:+--root="$ROOT"} edge-wam.conf; fi
+
+touch "$new/.whole"
+sync "$new/.whole" 2>/dev/null || true
+before=$(readlink "$OPT/venv" || true)
+switch "$version"
+for path in "$OPT"/venv-*; do # the one before stays, for --rollback
+    case $(basename "$path") in "$version" | "$before") ;; *) rm -rf "$path" ;; esac
+done
+reload
+say "installed $version${before:+ (before: $before)}"
+
+if live; then
+    systemctl enable edge-wam
+    install -d -o edge-wam -g edge-wam -m 700 /var/lib/edge-wam
+    as=(runuser -u edge-wam -- env EDGE_WAM_HOME="$OPT/venv/share/edge-wam" EDGE_WAM_STATE=/var/lib/edge-wam)
+    "${as[@]}" "$OPT/venv/bin/edge-wam" compile --config "$ETC/config.toml" || say "no engine was compiled; the graphs run as they are"
+    "${as[@]}" "$OPT/venv/bin/edge-wam" doctor --config "$ETC/config.toml" || true
+    if systemctl is-active --quiet edge-wam; then systemctl restart edge-wam; fi
+    say "now: sudo systemctl start edge-wam"
+fi

@@ -1,0 +1,153 @@
+"""scripts/install.sh into a root folder of its own, with a Python that only pretends to install."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from edge_wam import config
+
+ROOT = Path(__file__).parents[2]
+STAND_IN = """#!/usr/bin/env bash
+echo "$*" >>"{calls}"
+if [ -e "{fail}" ] && [[ "$*" == *$(cat "{fail}")* ]]; then exit 3; fi
+case "$1 $2" in
+    "-c "*) exit 0 ;;
+    "-m venv") mkdir -p "$3/bin"; cp "$0" "$3/bin/python" ;;
+    "-m pip")
+        if [[ "$*" != *--upgrade* ]]; then
+            for name in edge-wam edge-wam-safe-stop; do
+                printf '#!/bin/sh\\n' >"$(dirname "$0")/$name"
+                chmod +x "$(dirname "$0")/$name"
+            done
+        fi ;;
+esac
+"""
+
+
+class Machine:
+    """A root folder to install into."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.root = folder, folder / "root"
+        self.root.mkdir()
+        self.calls, self.fail, self.python = folder / "calls", folder / "fail", folder / "python"
+        self.python.write_text(STAND_IN.format(calls=self.calls, fail=self.fail))
+        self.python.chmod(0o755)
+
+    def run(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        given = {"PATH": os.environ["PATH"], "EDGE_WAM_ROOT": str(self.root), "PYTHON": str(self.python)}
+        script = str(ROOT / "scripts/install.sh")
+        return subprocess.run(
+            ["bash", script, *words], capture_output=True, text=True, env=given | environment
+        )
+
+    @property
+    def version(self) -> str:
+        link = self.root / "opt/edge-wam/venv"
+        return os.readlink(link) if link.is_symlink() else ""
+
+    def versions(self) -> list[str]:
+        return sorted(path.name for path in (self.root / "opt/edge-wam").glob("venv-*"))
+
+
+@pytest.fixture
+def machine(tmp_path):
+    return Machine(tmp_path)
+
+
+def test_everything_lies_where_the_unit_looks_for_it(machine):
+    done = machine.run()
+    assert done.returncode == 0, done.stderr
+    unit = (machine.root / "etc/systemd/system/edge-wam.service").read_text()
+    for line in unit.splitlines():
+        if line.startswith(("ExecStart=", "ExecStopPost=")):
+            program = line.split("=", 1)[1].lstrip("-").split()[0]
+            assert os.access(machine.root / program.lstrip("/"), os.X_OK), line
+    home = unit.split("EDGE_WAM_HOME=")[1].split()[0]
+    assert (machine.root / home.lstrip("/") / "models/so101-tabletop/manifest.toml").is_file()
+    assert (machine.root / home.lstrip("/") / "calibration/so101-sim/arm.json").is_file()
+    assert (machine.root / "etc/udev/rules.d/60-edge-wam.rules").is_file()
+    loaded = config.load(machine.root / "etc/edge-wam/config.toml")
+    assert loaded.robot.port == config.SIMULATED
+
+
+def test_an_upgrade_keeps_the_settings_and_the_version_before(machine):
+    machine.run()
+    first, settings = machine.version, machine.root / "etc/edge-wam/config.toml"
+    settings.write_text("# mine\n")
+    machine.run()
+    second = machine.version
+    assert second != first
+    assert settings.read_text() == "# mine\n"
+    assert machine.versions() == sorted([first, second])
+    machine.run()
+    assert machine.versions() == sorted([second, machine.version])  # the oldest is gone
+
+
+def test_rollback_goes_back_and_only_where_there_is_something(machine):
+    machine.run()
+    first = machine.version
+    refused = machine.run("--rollback")
+    assert refused.returncode == 2
+    assert "there is no version before" in refused.stderr
+    machine.run()
+    second = machine.version
+    assert machine.run("--rollback").returncode == 0
+    assert machine.version == first
+    assert machine.run("--rollback").returncode == 0
+    assert machine.version == second
+
+
+@pytest.mark.parametrize("step", ["-m venv", "-m pip install --quiet --upgrade", "[sim,voice]"])
+def test_an_upgrade_that_fails_leaves_the_old_version_and_the_next_one_mends_it(machine, step):
+    machine.run()
+    first = machine.version
+    machine.fail.write_text(step)
+    assert machine.run().returncode != 0
+    assert machine.version == first
+    machine.fail.unlink()
+    assert machine.run().returncode == 0
+    assert machine.version != first
+    assert len(machine.versions()) == 2  # nothing half-made is left
+
+
+def test_a_wheel_of_something_else_is_not_installed(machine, tmp_path):
+    empty = tmp_path / "wheels"
+    empty.mkdir()
+    refused = machine.run("--wheels", str(empty))
+    assert refused.returncode == 2
+    assert "no edge_wam-*.whl in" in refused.stderr
+    assert machine.version == ""
+    (empty / "edge_wam-0.1.0-py3-none-any.whl").write_text("")
+    assert machine.run("--wheels", str(empty)).returncode == 0
+    assert "--no-index --find-links" in machine.calls.read_text()
+
+
+def test_a_jetson_gets_its_own_packages(machine):
+    (machine.root / "etc").mkdir()
+    (machine.root / "etc/nv_tegra_release").write_text("# R36 (release)\n")
+    machine.run()
+    assert "[jetson,voice]" in machine.calls.read_text()
+
+
+def test_uninstall_leaves_settings_and_state(machine):
+    machine.run()
+    (machine.root / "var/lib/edge-wam").mkdir(parents=True)
+    assert machine.run("--uninstall").returncode == 0
+    left = [
+        p for p in machine.root.rglob("*") if p.is_file() and "edge-wam" in str(p.relative_to(machine.root))
+    ]
+    assert [p.name for p in left] == ["config.toml"]  # beside the users that systemd-sysusers made
+    assert (machine.root / "var/lib/edge-wam").is_dir()
+
+
+@pytest.mark.parametrize("words", [("--what",), ("--wheels", "/nowhere")])
+def test_a_misspelt_argument_changes_nothing(machine, words):
+    refused = machine.run(*words)
+    assert refused.returncode == 2
+    assert "expected" in refused.stderr
+    assert list(machine.root.iterdir()) == []
