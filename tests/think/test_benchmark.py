@@ -91,5 +91,5 @@ def test_parts_give_the_targets_that_the_policy_gives(engine, shipped, model_fol
 
 
 def test_probes_find_plausible_limits():
-    assert 0.5 < probe.bandwidth_gb_s(1) < 5000
-    assert 1 < probe.peak_gflop_s(Settings(), repeats=1) < 100_000
+    assert 0.01 < probe.bandwidth_gb_s(1) < 5000  # a starved machine is slow, not wrong
+    assert 0.1 < probe.peak_gflop_s(Settings(), repeats=1) < 100_000
