@@ -162,10 +162,11 @@ def test_models_are_judged_and_described_from_where_they_were_made(pipeline):
         "teacher@1": f"{teacher}@1",
         "student@2": f"{student}@2",
         "student@1": f"{student}@1",
+        "student-int8@2": f"{int8}@2",
         "student-int8@1": f"{int8}@1",
     }
     cards = [(call[call.index("--model") + 1], call[-1]) for call in calls if name_of(call) == "card"]
-    assert cards == [(student, "student@1"), (int8, "student-int8@1")]
+    assert cards == [(student, "student@2"), (int8, "student-int8@2")]
     assert value["card", "--results"] == f"{value['edge_wam evaluate', '--out']}/score.json"
 
 
