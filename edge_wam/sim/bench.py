@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +23,7 @@ from edge_wam.sim.wire import PtyPort
 from edge_wam.sim.world import PARK_RAD, World
 from edge_wam.think.choice import open_engine
 from edge_wam.think.policy import features_of
+from edge_wam.think.rehearsal import interleaved
 
 # Bytes of a tick, 10 bits each: sync read of 15 bytes from six servos, sync write of six goals.
 READ_BYTES, WRITE_BYTES, BIT_S = 14 + 6 * 21, 26, 1e-6
@@ -40,15 +40,9 @@ class Line(NamedTuple):
 
 
 def measure(tasks: dict[str, Callable[[], object]], rounds: int) -> dict[str, np.ndarray]:
-    """Milliseconds (rounds,) of each task, one after another in each round; the first rounds warm up."""
-    took: dict[str, list[float]] = {name: [] for name in tasks}
-    for index in range(rounds + 3):
-        for name, task in tasks.items():
-            began_s = time.perf_counter()
-            task()
-            if index >= 3:
-                took[name].append((time.perf_counter() - began_s) * 1e3)
-    return {name: np.array(values) for name, values in took.items()}
+    """Milliseconds (rounds,) of each task, one after another in each round; the first calls warm up."""
+    alike = {name: lambda _, task=task: task() for name, task in tasks.items()}
+    return {name: 1e3 * seconds for name, seconds in interleaved(alike, (None,) * 3, rounds).items()}
 
 
 def main(calibration: Path, model: Path, threads: int, rounds: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,9 +34,12 @@ def observations(folder: Path, manifest: Manifest) -> tuple[Observation, ...]:
     return tuple(seen)
 
 
+_Shown = TypeVar("_Shown")
+
+
 def interleaved(
-    contestants: Mapping[str, Callable[[Observation], object]],
-    shown: Sequence[Observation],
+    contestants: Mapping[str, Callable[[_Shown], object]],
+    shown: Sequence[_Shown],
     rounds: int,
     tell: Callable[[int], object] = lambda done: None,
 ) -> dict[str, NDArray[np.float64]]:

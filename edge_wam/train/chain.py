@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,6 +35,7 @@ from edge_wam.think import store
 from edge_wam.think.backend import arithmetics
 from edge_wam.think.engine import Engine
 from edge_wam.think.features import FUTURES, IMAGINED_PX, UNIT_GREY, UNIT_LEVELS, Float32
+from edge_wam.think.machine import machine
 from edge_wam.think.policy import WamPolicy, features_of
 from edge_wam.think.rehearsal import interleaved, observations
 from edge_wam.train.model import WorldActionModel, small
@@ -214,14 +214,6 @@ def pin(threads: int) -> None:
         os.sched_setaffinity(0, cores[:threads])
 
 
-def cpu() -> str:
-    """The processor's name, as far as the system tells."""
-    info = Path("/proc/cpuinfo")
-    text = info.read_text() if info.exists() else ""
-    named = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")]
-    return named[0] if named else platform.machine()
-
-
 def main(folder: Path, threads: int, rounds: int) -> int:
     """The command. Returns the exit code."""
     from tqdm import tqdm
@@ -235,7 +227,8 @@ def main(folder: Path, threads: int, rounds: int) -> int:
     table, figures = report(every, taken)
     load = os.getloadavg()[0]
     times = list(figures.values())[-1]["times"]
-    print(f"{cpu()}, {threads} thread(s), {rounds} rounds, load {load:.1f}\n\n{table}\n")
+    cpu = machine()["processor"]
+    print(f"{cpu}, {threads} thread(s), {rounds} rounds, load {load:.1f}\n\n{table}\n")
     print(f"{times:.0f} times from end to end; the whole of DreamZero's chain gained {GOAL:.0f} on its GPUs")
-    print(json.dumps({"cpu": cpu(), "threads": threads, "load": round(load, 2), "chain": figures}))
+    print(json.dumps({"cpu": cpu, "threads": threads, "load": round(load, 2), "chain": figures}))
     return 0
