@@ -231,20 +231,21 @@ def _nudge(arm: Arm, start_rad: FloatArray, index: int, sleep: Callable[[float],
     room = arm.calibration.high_rad[index] - start_rad[index]
     side = 1.0 if room > 2 * NUDGE_RAD else -1.0
     ticks = round(NUDGE_S / SAMPLE_S)
-    worst = 0.0
-    for part in (*np.linspace(0, 1, ticks), *np.ones(ticks // 2)):
+
+    def go(part: float) -> FloatArray:
         target = start_rad.copy()
         target[index] += side * NUDGE_RAD * part
         sent = arm.act(target)
         sleep(SAMPLE_S)
+        return sent
+
+    for part in (*np.linspace(0, 1, ticks), *np.ones(ticks // 2)):
+        sent = go(part)
     seen = arm.sense()
-    worst = abs(float(seen.position_rad[index] - sent[index])) if seen.fresh[index] else float("inf")
+    off_rad = abs(float(seen.position_rad[index] - sent[index])) if seen.fresh[index] else float("inf")
     for part in np.linspace(1, 0, ticks):
-        target = start_rad.copy()
-        target[index] += side * NUDGE_RAD * part
-        arm.act(target)
-        sleep(SAMPLE_S)
-    return worst
+        go(part)
+    return off_rad
 
 
 # --- ids ------------------------------------------------------------------------------------

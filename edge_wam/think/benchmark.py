@@ -32,7 +32,6 @@ from edge_wam.think.policy import features_of
 from edge_wam.think.rehearsal import interleaved, observations
 from edge_wam.types import FloatArray, Observation
 
-NOTHING = np.zeros((0, 0))
 WORSE = 1.15  # times slower against the reference than the baseline says: more than noise
 FORMAT = 1
 
@@ -83,10 +82,9 @@ def measure(folder: Path, threads: int, rounds: int, tell: Callable[[int], objec
     every = store.variants(folder)
     base, golden = folder.resolve().parent, folder / "golden.safetensors"
     shown = observations(folder, every[folder.name])
-    wanted = [*compiling.candidates(every, "", threads), *_eager(folder.name)]
-    wanted = [
-        one for one in wanted if not one.settings.runtime.startswith("tensorrt")
-    ]  # compile builds those
+    runnable = [*compiling.candidates(every, "", threads), *_eager(folder.name)]
+    # TensorRT's are built by `edge-wam compile`.
+    wanted = [one for one in runnable if not one.settings.runtime.startswith("tensorrt")]
     engines: dict[str, tuple[Candidate, Engine, gate.Verdict]] = {}
     for one in wanted:
         arithmetic, count, runtime = one.settings
@@ -142,7 +140,7 @@ def _shares(
 
 
 _FRESH = """
-import sys, time
+import sys
 from pathlib import Path
 from edge_wam import manifest as manifests
 from edge_wam.think.engine import Engine

@@ -51,10 +51,8 @@ def _compiled(folder: Path, built: Path, key: store.Key, threads: int) -> Opened
     model = folder.resolve().parent / choice.model
     manifest = manifests.load(model)
     # Threads are compiled in; another number wants another engine, from the same model and arithmetic.
-    compiled = built if threads in (0, choice.settings.threads) else None
     arithmetic, count, runtime = choice.settings
-    if runtime != "openvino":
-        compiled = built
+    compiled = built if runtime != "openvino" or threads in (0, count) else None
     engine = Engine(model, manifest, threads or count, arithmetic, compiled, runtime)
     verdict = _pass(engine, folder)
     expected = str(choice.measured.get("answer", ""))

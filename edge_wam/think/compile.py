@@ -2,9 +2,8 @@
 
 Candidates are the model and its variants (an INT8 graph of the same weights), each in the arithmetics that
 the processor has, on one thread or several; beside a GPU also Torch-TensorRT, with and without a CUDA graph,
-and eager torch. All that pass the gate are timed in turns on real frames, from
-frames to joint targets; the one with the least 99th percentile is kept, for a robot waits for the slow ones.
-The table goes beside it.
+and eager torch. All that pass the gate are timed in turns on real frames, from frames to joint targets; the
+one with the least 99th percentile is kept, for a robot waits for the slow ones. The table goes beside it.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,13 +26,10 @@ from edge_wam.think import gate, store
 from edge_wam.think.backend import OpenVino, Settings, arithmetics
 from edge_wam.think.engine import Engine
 from edge_wam.think.machine import has_gpu, has_tensorrt
-from edge_wam.think.policy import WamPolicy
-from edge_wam.think.rehearsal import interleaved, observations
+from edge_wam.think.rehearsal import interleaved, observations, thinker
 from edge_wam.tomlfile import Scalar
-from edge_wam.types import Observation
 
 ROUNDS = 60
-NOTHING = np.zeros((0, 0))
 _SCRATCH = "candidates"
 THREADS = (1, 2, 4)  # tried; one core is left for control
 
@@ -114,7 +110,7 @@ def build(
                 + "; ".join(f"{line.candidate.label}: {line.why}" for line in lines)
                 + f". Try: another version of openvino, or export the model in {folder} again"
             )
-        quick = {one.label: _policy(engine) for one, engine in engines.items()}
+        quick = {one.label: thinker(engine) for one, engine in engines.items()}
         seconds = interleaved(quick, shown, rounds, lambda done: bar.update())
         lines = [_timed(line, seconds.get(line.candidate.label)) for line in lines]
         best = min((line for line in lines if not line.why), key=lambda line: line.p99_ms)
@@ -174,11 +170,6 @@ def _save(engine: Engine, scratch: Path, out: Path) -> list[str]:
     for name in names:
         shutil.copyfile(scratch / name, out / name)
     return names
-
-
-def _policy(engine: Engine) -> Callable[[Observation], object]:
-    policy = WamPolicy(engine.manifest, engine)
-    return lambda observation: policy.infer(observation, NOTHING)
 
 
 def _timed(line: Line, seconds: np.ndarray | None) -> Line:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from edge_wam.errors import EngineError
 from edge_wam.manifest import Manifest, verify_files
 from edge_wam.think.backend import GRAPHS, Backend, OpenVino, Settings
-from edge_wam.think.features import UNIT_GREY, UNIT_LEVELS, Float32
+from edge_wam.think.features import Float32, pixels
 from edge_wam.types import ImageArray
 
 ROW_TOLERANCE = 0.02  # standard deviations of a row; a tenth of a millimetre at the fingertip, about
@@ -116,9 +116,7 @@ class Engine:
 
         One step from noise (C, F, 3, 48, 48): the mean of what may come.
         """
-        frames = self._imagine(actions, noise)
-        grey = np.clip(frames * UNIT_LEVELS + UNIT_GREY, 0, 255)
-        return np.ascontiguousarray(np.moveaxis(grey, -3, -1)).astype(np.uint8)
+        return pixels(self._imagine(actions, noise))
 
     def _imagine(self, actions: Actions, noise: Float32) -> Float32:
         context, rows, keep = actions.given

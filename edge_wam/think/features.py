@@ -50,6 +50,13 @@ class Normalisation:
 IMAGINED_PX, FUTURES = 48, 2
 UNIT_GREY, UNIT_LEVELS = 127.5, 64.0
 
+
+def pixels(frames: Float32) -> ImageArray:
+    """Frames (..., 3, S, S) in unit scale -> (..., S, S, 3) uint8."""
+    grey = np.clip(frames * UNIT_LEVELS + UNIT_GREY, 0, 255)
+    return np.ascontiguousarray(np.moveaxis(grey, -3, -1)).astype(np.uint8)
+
+
 LAG_STD_RAD = 0.05  # a servo under way is about this far behind its target
 
 

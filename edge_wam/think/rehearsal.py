@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_wam.manifest import Manifest
-from edge_wam.types import Frame, Observation
+from edge_wam.think.engine import Engine
+from edge_wam.think.policy import WamPolicy
+from edge_wam.types import FloatArray, Frame, Observation
 
 
 def observations(folder: Path, manifest: Manifest) -> tuple[Observation, ...]:
@@ -32,6 +34,12 @@ def observations(folder: Path, manifest: Manifest) -> tuple[Observation, ...]:
         position = manifest.normalisation.position_mean_rad + 0.01 * len(seen)
         seen.append(Observation(tuple(frames), position, position + 0.01, command, 0.0))
     return tuple(seen)
+
+
+def thinker(engine: Engine, steps: int = 0) -> Callable[[Observation], FloatArray]:
+    """An engine exactly as the robot runs it, from frames to targets (K, J); nothing is decided yet."""
+    policy, nothing = WamPolicy(engine.manifest, engine, steps), np.zeros((0, 0))
+    return lambda observation: policy.infer(observation, nothing)
 
 
 _Shown = TypeVar("_Shown")

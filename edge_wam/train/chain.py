@@ -34,17 +34,16 @@ from edge_wam.manifest import Manifest
 from edge_wam.think import store
 from edge_wam.think.backend import arithmetics
 from edge_wam.think.engine import Engine
-from edge_wam.think.features import FUTURES, IMAGINED_PX, UNIT_GREY, UNIT_LEVELS, Float32
+from edge_wam.think.features import FUTURES, IMAGINED_PX, UNIT_GREY, UNIT_LEVELS, Float32, pixels
 from edge_wam.think.machine import machine
-from edge_wam.think.policy import WamPolicy, features_of
-from edge_wam.think.rehearsal import interleaved, observations
+from edge_wam.think.policy import features_of
+from edge_wam.think.rehearsal import interleaved, observations, thinker
 from edge_wam.train.model import WorldActionModel, small
 from edge_wam.train.quantize import load as load_model
 from edge_wam.types import FloatArray, ImageArray, Observation
 
 STEPS = 16
 GOAL = 38.0  # what DreamZero gained by everything it did to the same kind of model (arXiv 2602.15922)
-NOTHING = np.zeros((0, 0))
 
 
 class Stage(NamedTuple):
@@ -68,12 +67,6 @@ def draw(manifest: Manifest) -> Noise:
     shape = (1, len(manifest.cameras), FUTURES, 3, IMAGINED_PX, IMAGINED_PX)
     rows = rng.standard_normal((1, manifest.rows, len(manifest.joints)), dtype=np.float32)
     return Noise(rows, rng.standard_normal(shape, dtype=np.float32))
-
-
-def decoded(frames: NDArray[Any]) -> ImageArray:
-    """(1, C, F, 3, 48, 48) in unit scale -> (C, F, 48, 48, 3) uint8."""
-    grey = np.clip(frames[0] * UNIT_LEVELS + UNIT_GREY, 0, 255)
-    return np.ascontiguousarray(np.moveaxis(grey, -3, -1)).astype(np.uint8)
 
 
 class Eager:
@@ -102,7 +95,7 @@ class Eager:
             clean = model.dream(kv, act_kv, context["fine"], context["coarse"], images, change, level)
             rows = rows - velocity / self.steps
             change = change + (clean - present - change) / (self.steps - step)
-        self.frames = decoded((present + change).numpy())
+        self.frames = pixels((present + change)[0].numpy())
         return features.targets(rows[0].numpy(), position)
 
 
@@ -133,7 +126,7 @@ class Compiled:
             clean = run("dream", seen | {"images": context.images, "noisy": change, "level": level})["frames"]
             rows = rows - acted["velocity"] / np.float32(self.steps)
             change = change + (clean - present - change) / np.float32(self.steps - step)
-        self.frames = decoded(present + change)
+        self.frames = pixels((present + change)[0])
         return features.targets(rows[0], position)
 
 
@@ -169,8 +162,7 @@ def stages(folder: Path, threads: int) -> list[Stage]:
     else:
         best = Engine(base / int8, every[int8], threads, arithmetic)
         found.append(Stage("+ int8", Compiled(best, 1)))
-    policy = WamPolicy(best.manifest, best, 1)
-    found.append(Stage("+ actions alone", lambda observation: policy.infer(observation, NOTHING)))
+    found.append(Stage("+ actions alone", thinker(best, 1)))
     return found
 
 
