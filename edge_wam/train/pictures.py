@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from edge_wam.think.features import UNIT_GREY, UNIT_LEVELS
+from edge_wam.think.features import pixels
 from edge_wam.train.dataset import Batch
 from edge_wam.train.model import small
 
@@ -17,17 +17,14 @@ def imagination_sheet(path: Path, batch: Batch, frames: Tensor, count: int = 8) 
     """A sheet of `count` rows: for each camera the present, then imagined and true for each future frame."""
     from PIL import Image
 
-    def pixels(x: Tensor) -> np.ndarray:
-        return (x * UNIT_LEVELS + UNIT_GREY).clamp(0, 255).byte().movedim(-3, -1).numpy()
-
     moving = (batch.future - small(batch.images)[:, :, None]).abs().mean((1, 2, 3, 4, 5)) * batch.imaginable
     rows = []
     for index in moving.argsort(descending=True)[:: max(1, len(moving) // (3 * count))][:count]:
         tiles = []
         for camera in range(frames.shape[1]):
-            tiles.append(pixels(small(batch.images[index : index + 1])[0, camera]))
+            tiles.append(pixels(small(batch.images[index : index + 1])[0, camera].numpy()))
             for future in range(frames.shape[2]):
-                tiles += [pixels(frames[index, camera, future]), pixels(batch.future[index, camera, future])]
+                tiles += [pixels(x[index, camera, future].numpy()) for x in (frames, batch.future)]
         rows.append(
             np.hstack([np.pad(tile, ((1, 1), (1, 1), (0, 0)), constant_values=255) for tile in tiles])
         )
