@@ -14,6 +14,7 @@ MADE := $(VENV)/.made
 DEMO := $(VENV)/.demo-installed
 TEST := $(VENV)/.test-installed
 VOICE := $(VENV)/.test-voice
+CONVERTERS := $(VENV)/converters
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check bench clean system
@@ -26,7 +27,7 @@ help:  ## this list
 demo: system $(DEMO)  ## install (no torch), then pick up a cube as told; ARGS='--seed 7 --episodes 3 --headless'
 	@$(BIN)/edge-wam demo $(ARGS)
 
-test: system $(TEST) $(VOICE)  ## install everything (torch too), then run the tests; ARGS go to pytest
+test: system $(TEST) $(VOICE) $(CONVERTERS)/.made  ## install everything (torch too), then run the tests; ARGS go to pytest
 	@$(BIN)/python -m pytest $(ARGS)
 
 check: system $(TEST)  ## lint, format, types
@@ -69,3 +70,10 @@ $(VOICE): $(wildcard scripts/fetch_test_voice.py) | $(TEST)
 	@echo "== a Vosk model for the tests"
 	@if $(BIN)/python scripts/fetch_test_voice.py; then touch $@; \
 		else echo "NOTE: no Vosk model for the tests; those that need one will be skipped" >&2; fi
+
+# Torch-TensorRT's converters, for tests only (tests/converters.txt says why they are apart).
+$(CONVERTERS)/.made: tests/converters.txt | $(TEST)
+	@echo "== Torch-TensorRT's converters for the tests"
+	@if $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade \
+		--target $(CONVERTERS) --requirement tests/converters.txt; then touch $@; \
+		else echo "NOTE: no Torch-TensorRT for the tests; those that need it will be skipped" >&2; fi

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from edge_wam.errors import EngineError
+from edge_wam.errors import EdgeWamError, EngineError
 from edge_wam.manifest import Manifest, hashes
 from edge_wam.think import gate, store
 from edge_wam.think.backend import OpenVino, Settings, arithmetics
@@ -71,10 +71,10 @@ def candidates(every: dict[str, Manifest], precision: str, threads: int) -> list
                 continue  # what is not int8 in an INT8 graph takes the fastest arithmetic there is
             if precision in ("", what):
                 found += [Candidate(name, Settings(arithmetic, count), what) for count in counts]
-    own = next(iter(every))  # the model itself comes first
-    if every[own].precision == "fp32" and precision in ("", "fp16"):
-        runtimes = [*(("tensorrt-cudagraph", "tensorrt") if has_tensorrt() else ()), "torch-cuda"]
-        found += [Candidate(own, Settings("fp16", 1, name), "fp16") for name in runtimes if has_gpu()]
+        what = "fp16" if manifest.precision == "fp32" else manifest.precision
+        if has_gpu() and precision in ("", what):
+            runtimes = [*(("tensorrt-cudagraph", "tensorrt") if has_tensorrt() else ()), "torch-cuda"]
+            found += [Candidate(name, Settings("fp16", 1, runtime), what) for runtime in runtimes]
     if not found:
         able = sorted({*arithmetics(), *(m.precision for m in every.values())})
         raise EngineError(
@@ -147,7 +147,7 @@ def _try(
             _build_tensorrt(base / one.model, manifest, scratch)
         built = scratch if runtime.startswith("tensorrt") else None
         engine = Engine(base / one.model, manifest, threads, arithmetic, built, runtime)
-    except EngineError as error:
+    except EdgeWamError as error:
         return bare._replace(why=str(error)), None
     verdict = gate.examine(engine, golden)
     why = verdict.failure(one.precision)
@@ -155,9 +155,9 @@ def _try(
 
 
 def _build_tensorrt(folder: Path, manifest: Manifest, out: Path) -> None:
-    from edge_wam.train import quantize, tensorrt
+    from edge_wam.train import tensorrt, weights
 
-    model = quantize.load(folder, manifest)
+    model = weights.load(folder, manifest)
     out.mkdir(parents=True, exist_ok=True)
     tensorrt.build(model, tensorrt.examples_of(folder), out)
 

@@ -60,7 +60,7 @@ def eager(folder: Path, device: str, half: bool = False) -> TorchGraphs:
     """The model in `folder`, straight from its weights: the last in the chain of fallbacks."""
     from edge_wam import manifest as manifests
     from edge_wam.train.graphs import graphs, half_graphs
-    from edge_wam.train.quantize import load
+    from edge_wam.train.weights import load
 
     model = load(folder, manifests.load(folder))
     made = half_graphs(model) if half else graphs(model)

@@ -39,7 +39,7 @@ from edge_wam.think.machine import machine
 from edge_wam.think.policy import features_of
 from edge_wam.think.rehearsal import interleaved, observations, thinker
 from edge_wam.train.model import WorldActionModel, small
-from edge_wam.train.quantize import load as load_model
+from edge_wam.train.weights import load as load_model
 from edge_wam.types import FloatArray, ImageArray, Observation
 
 STEPS = 16

@@ -17,6 +17,7 @@ from edge_wam.think.backend import OUTPUTS
 from edge_wam.train.eyes import Look
 from edge_wam.train.model import Modulation, WorldActionModel, unit
 from edge_wam.train.reader import Reader, Slots
+from edge_wam.train.weights import Rounded
 
 
 class _Graph(nn.Module):
@@ -134,6 +135,8 @@ def half_graphs(model: WorldActionModel) -> dict[str, nn.Module]:
         for name, child in list(parent.named_children()):
             if isinstance(child, (nn.LayerNorm, nn.GroupNorm)):
                 setattr(parent, name, _Island(child))
+        if isinstance(parent, Rounded):
+            parent.keep_scales()
         if isinstance(parent, Modulation):
             setattr(parent, "read", _Island(parent.read))  # noqa: B010, for mypy
     made.reader, made.look = _Words(made.reader), _Looking(made.look)

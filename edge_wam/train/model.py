@@ -377,7 +377,8 @@ def unit(images: Tensor) -> Tensor:
     """(..., S, S, 3) uint8 -> (..., 3, S, S) float, about unit scale around mid grey; floats pass (done)."""
     if images.is_floating_point():
         return images
-    return (images.movedim(-1, -3).float() - UNIT_GREY) / UNIT_LEVELS
+    # Bytes become floats first: TensorRT does nothing else with bytes.
+    return (images.float().movedim(-1, -3) - UNIT_GREY) / UNIT_LEVELS
 
 
 def small(images: Tensor) -> Tensor:

@@ -6,13 +6,14 @@ for the whole tensor. Both are symmetric (zero point 0), which is the form that 
 that knows the pattern multiplies in int8; one that does not still computes the same numbers, slowly.
 
 The graphs are the float model's own, edited: nothing is exported twice, and what stays in float stays
-as it was. All weights lie once in one new weights.safetensors.
+as it was. All weights lie once in one new weights.safetensors, with their scales beside them:
+train/weights.py makes a torch module of it, from which Torch-TensorRT builds.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -57,6 +58,9 @@ def convert(source: Path, out: Path, layers: Mapping[str, Layer]) -> None:
             raise EdgeWamError(f"{source / WEIGHTS} has no weight of layer '{name}'; try: export it again")
         tensors[f"{name}.weight"] = made.weight
         tensors[f"{name}.weight_scale"] = made.weight_scale
+        tensors[f"{name}.input_scale"] = np.array(made.input_scale, np.float32)
+        if made.input_gain is not None:
+            tensors[f"{name}.input_gain"] = made.input_gain.astype(np.float32)
     save_file(tensors, out / WEIGHTS)
     offsets = _offsets(out / WEIGHTS)
     used: set[str] = set()
@@ -91,6 +95,7 @@ class _Edit:
             name = key.removesuffix(".weight")
             if name != key and name in layers:
                 self._widen(tensor, name)
+                self._share(layers[name], name)
                 for user in self._multiplications(tensor):
                     self._round_input(user, name, layers[name])
                 found.add(name)
@@ -114,25 +119,36 @@ class _Edit:
 
         tensor.data_type = TensorProto.INT8
         self._refer(tensor, f"{name}.weight")
-        scale = TensorProto(
-            name=f"model.{name}.weight_scale", data_type=TensorProto.FLOAT, dims=tensor.dims[:1]
-        )
-        self._refer(scale, f"{name}.weight_scale")
-        self.graph.initializer.append(scale)
+        scale = self._float(f"{name}.weight_scale", tensor.dims[:1])
         (cast,) = self.users[tensor.name]
         if cast.op_type != "Cast":
             raise EdgeWamError(f"weight {name} goes into {cast.op_type}, not into a Cast as edge-wam exports")
         cast.op_type = "DequantizeLinear"
         del cast.attribute[:]
         cast.attribute.append(helper.make_attribute("axis", 0))
-        cast.input.extend([scale.name, self._zero(f"model.{name}.weight_zero", int(tensor.dims[0]))])
+        cast.input.extend([scale, self._zero(f"{name}.weight_zero", tensor.dims[:1])])
 
-    def _zero(self, name: str, count: int | None) -> str:
+    def _share(self, made: Layer, name: str) -> None:
+        """What every rounding of this layer's input refers to."""
+        self._float(f"{name}.input_scale", ())
+        self._zero(f"{name}.input_zero", ())
+        if made.input_gain is not None:
+            self._float(f"{name}.input_gain", made.input_gain.shape)
+
+    def _float(self, key: str, dims: Sequence[int]) -> str:
+        """A float tensor of the weights file, in this graph."""
+        from onnx import TensorProto
+
+        tensor = TensorProto(name=f"model.{key}", data_type=TensorProto.FLOAT, dims=dims)
+        self._refer(tensor, key)
+        self.graph.initializer.append(tensor)
+        return str(tensor.name)
+
+    def _zero(self, key: str, dims: Sequence[int]) -> str:
         from onnx import numpy_helper
 
-        zero: Any = np.int8(0) if count is None else np.zeros(count, np.int8)
-        self.graph.initializer.append(numpy_helper.from_array(np.asarray(zero), name))
-        return name
+        self.graph.initializer.append(numpy_helper.from_array(np.zeros(dims, np.int8), f"model.{key}"))
+        return f"model.{key}"
 
     def _multiplications(self, tensor: Any) -> list[Any]:
         """The MatMul, Gemm or Conv nodes that a weight reaches, through the Transpose of a MatMul's."""
@@ -150,21 +166,17 @@ class _Edit:
 
     def _round_input(self, user: Any, name: str, made: Layer) -> None:
         """Put the rounding of its input in front of a node."""
-        from onnx import helper, numpy_helper
+        from onnx import helper
 
         base = f"model.{name}.input.{user.output[0]}"
         value, before = user.input[0], []
         if made.input_gain is not None:
-            gain = numpy_helper.from_array(made.input_gain.astype(np.float32), f"{base}_gain")
-            self.graph.initializer.append(gain)
-            before.append(helper.make_node("Mul", [value, gain.name], [f"{base}_smooth"]))
+            before.append(helper.make_node("Mul", [value, f"model.{name}.input_gain"], [f"{base}_smooth"]))
             value = f"{base}_smooth"
-        scale = numpy_helper.from_array(np.asarray(made.input_scale, np.float32), f"{base}_scale")
-        self.graph.initializer.append(scale)
-        zero = self._zero(f"{base}_zero", None)
+        how = [f"model.{name}.input_scale", f"model.{name}.input_zero"]
         before += [
-            helper.make_node("QuantizeLinear", [value, scale.name, zero], [f"{base}_int8"]),
-            helper.make_node("DequantizeLinear", [f"{base}_int8", scale.name, zero], [f"{base}_rounded"]),
+            helper.make_node("QuantizeLinear", [value, *how], [f"{base}_int8"]),
+            helper.make_node("DequantizeLinear", [f"{base}_int8", *how], [f"{base}_rounded"]),
         ]
         user.input[0] = f"{base}_rounded"
         at = next(i for i, node in enumerate(self.graph.node) if node.output[:1] == user.output[:1])

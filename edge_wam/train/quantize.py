@@ -31,19 +31,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from edge_wam import manifest as manifests
 from edge_wam.errors import EdgeWamError
-from edge_wam.manifest import Manifest
 from edge_wam.think.backend import GRAPHS
 from edge_wam.think.engine import FILES
 from edge_wam.think.features import FUTURES, IMAGINED_PX
 from edge_wam.think.store import VARIANT
-from edge_wam.train import export, flow, qdq
+from edge_wam.train import export, flow, qdq, weights
 from edge_wam.train.dataset import Batch, Episodes
-from edge_wam.train.model import CONFIGS, WorldActionModel
+from edge_wam.train.model import WorldActionModel
 
 CALIBRATION, HELD_OUT = 256, 64  # recordings
 AT_ONCE = 32  # of them, through the model
@@ -263,27 +262,14 @@ def _figures(error: Error) -> str:
 # --- the folder -------------------------------------------------------------------------------
 
 
-def load(folder: Path, manifest: Manifest) -> WorldActionModel:
-    """The float model in a folder, in eager torch."""
-    if manifest.precision != "fp32":
-        raise EdgeWamError(f"{folder} is a model in {manifest.precision}; try: the float model it came from")
-    name = manifest.parents.get("config")
-    if name not in CONFIGS:
-        raise EdgeWamError(
-            f"{folder}: the manifest says config = {name!r}; expected one of {', '.join(CONFIGS)}; "
-            f"try: export the model again"
-        )
-    model = WorldActionModel(CONFIGS[str(name)])
-    model.load_state_dict({k: v.float() for k, v in load_file(folder / qdq.WEIGHTS).items()})
-    return model.eval().requires_grad_(False)
-
-
 def quantise(
     source: Path, data: Path, out: Path, smooth: bool = False, recordings: tuple[int, int] | None = None
 ) -> str:
     """The model in `source`, in INT8 in `out`; returns the table. recordings: to calibrate, to judge."""
     manifest = manifests.load(source)
-    model = load(source, manifest)
+    if manifest.precision != "fp32":
+        raise EdgeWamError(f"{source} is a model in {manifest.precision}; try: the float model it came from")
+    model = weights.load(source, manifest)
     calibrating, judging = recordings or (CALIBRATION, HELD_OUT)
     episodes = Episodes.load(data)
     batch = export.golden_batch(episodes, manifest.normalisation, calibrating + judging, seed=1)

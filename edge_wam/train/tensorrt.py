@@ -20,9 +20,11 @@ What the settings are for:
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Mapping
+import re
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors.torch import load_file
@@ -30,6 +32,7 @@ from torch import Tensor, nn
 
 from edge_wam.errors import EngineError
 from edge_wam.think.backend import GRAPHS
+from edge_wam.train import weights
 from edge_wam.train.graphs import half_graphs
 from edge_wam.train.model import WorldActionModel
 
@@ -76,10 +79,13 @@ def fallen_back(compiled: nn.Module) -> list[str]:
     return [name for name, _ in compiled.named_children() if "_run_on_gpu" in name]
 
 
-def build(model: WorldActionModel, examples: Mapping[str, tuple[Tensor, ...]], out: Path) -> list[str]:
-    """Engines of the three graphs in half precision, in `out`; returns the files' names.
+def build(
+    model: WorldActionModel, examples: Mapping[str, tuple[Tensor, ...]], out: Path, device: str = "cuda"
+) -> list[str]:
+    """Engines of the three graphs in `out`, in half precision and, if the model is rounded, INT8.
 
-    examples: inputs of each graph (`examples_of`). EngineError names what does not fit.
+    examples: inputs of each graph (`examples_of`). Returns the files' names; EngineError names what does not
+    fit.
     """
     try:
         import torch_tensorrt
@@ -87,19 +93,57 @@ def build(model: WorldActionModel, examples: Mapping[str, tuple[Tensor, ...]], o
         raise EngineError(f"building TensorRT engines needs torch_tensorrt ({error})") from None
     compile_with = settings(inspect.signature(torch_tensorrt.dynamo.compile).parameters)
     save_with = save_settings(inspect.signature(torch_tensorrt.save).parameters)
-    made = half_graphs(model)
-    given = carried(made, examples)
-    for name in GRAPHS:
-        inputs = tuple(x.cuda() for x in given[name])
-        program = torch.export.export(made[name].cuda(), inputs, strict=False)
+    for name, program, inputs in exported(model, examples, device):
         try:
             compiled = torch_tensorrt.dynamo.compile(program, arg_inputs=inputs, **compile_with)
         except (RuntimeError, AssertionError, ValueError) as error:
-            raise EngineError(f"graph {name} is not fit for TensorRT: {str(error).splitlines()[0]}") from None
+            left = partition(torch_tensorrt.dynamo.compile, program, inputs, compile_with).in_torch
+            said = f"{', '.join(left)} would be left to torch" if left else str(error).splitlines()[0]
+            raise EngineError(f"graph {name} is not fit for TensorRT: {said}") from None
         if parts := fallen_back(compiled):
             raise EngineError(f"graph {name}: {', '.join(parts)} would fall back to torch")
         torch_tensorrt.save(compiled, str(out / f"{name}.ep"), arg_inputs=inputs, **save_with)
     return [f"{name}.ep" for name in GRAPHS]
+
+
+class Partition(NamedTuple):
+    """What TensorRT would take of a graph: operators, how many it knows, in how many engines; in_torch: what
+    it would leave to torch, each with where it stands."""
+
+    operators: int
+    supported: int
+    engines: int
+    in_torch: list[str]
+
+
+def partition(
+    compile_program: Callable[..., Any],
+    program: Any,
+    inputs: tuple[Tensor, ...],
+    compile_with: Mapping[str, Any],
+) -> Partition:
+    """Ask `dynamo.compile` for its report, which it writes without building anything."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "report.txt"
+        how = {**compile_with, "require_full_compilation": False, "dryrun": str(path)}
+        compile_program(program, arg_inputs=inputs, **how)
+        said = path.read_text(encoding="utf-8")
+    counts = re.search(r"(\d+) Total Operators, of which (\d+) operators", said)
+    total, supported = map(int, counts.groups()) if counts else (0, 0)
+    nodes = re.findall(r"^Node: (\S+), with layer location: (.*)$", said, re.MULTILINE)
+    return Partition(total, supported, said.count("TRT Engine #"), [f"{op} ({at})" for op, at in nodes])
+
+
+def exported(
+    model: WorldActionModel, examples: Mapping[str, tuple[Tensor, ...]], device: str
+) -> Iterator[tuple[str, Any, tuple[Tensor, ...]]]:
+    """Each graph's name, the program that is compiled (torch.export's), and its example inputs."""
+    made = half_graphs(model)
+    given = carried(made, examples)
+    weights.for_tensorrt(made)  # from here on traced only: to run, that would want a CUDA compiler
+    for name in GRAPHS:
+        inputs = tuple(x.to(device) for x in given[name])
+        yield name, torch.export.export(made[name].to(device), inputs, strict=False), inputs
 
 
 def examples_of(folder: Path) -> dict[str, tuple[Tensor, ...]]:

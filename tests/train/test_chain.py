@@ -11,7 +11,7 @@ from edge_wam.think import rehearsal
 from edge_wam.think.engine import Engine
 from edge_wam.think.policy import features_of
 from edge_wam.train import chain, flow
-from edge_wam.train.quantize import load
+from edge_wam.train.weights import load
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from edge_wam import manifest as manifests
 from edge_wam.errors import EdgeWamError, EngineError
 from edge_wam.think.backend import GRAPHS
 from edge_wam.think.engine import Engine, tolerance
-from edge_wam.train import export, qdq, quantize
+from edge_wam.train import export, flow, qdq, quantize, weights
 from edge_wam.train.dataset import Episodes
 
 pytest.importorskip("modelopt.torch.quantization")
@@ -128,7 +128,8 @@ def test_each_weight_lies_once_and_the_rounded_ones_as_bytes(folder, floats, rep
     for name in before:
         layer = name.removesuffix(".weight")
         assert tensors[name].dtype == (np.int8 if layer in rounded and layer != name else np.float16), name
-    assert set(tensors) - set(before) == {f"{name}.weight_scale" for name in rounded}
+    scales = ("weight_scale", "input_scale")
+    assert set(tensors) - set(before) == {f"{name}.{scale}" for name in rounded for scale in scales}
     for name, graph in graphs(folder).items():
         inside = [t for t in graph.initializer if t.data_location != onnx.TensorProto.EXTERNAL]
         assert max((int(np.prod(t.dims)) for t in inside), default=0) <= 48 * 48 * 2 * 2, name
@@ -197,3 +198,29 @@ def test_smoothed_layers_answer_the_same_in_the_engine(floats, drawn_data, tmp_p
     quantize.quantise(floats, drawn_data, tmp_path, smooth=True, recordings=(8, 4))
     assert any(node.op_type == "Mul" and "_gain" in node.input[1] for node in graphs(tmp_path)["act"].node)
     Engine(tmp_path, manifests.load(tmp_path))
+
+
+@pytest.mark.slow
+def test_the_module_made_of_the_folder_is_what_was_judged(folder, manifest):
+    """In eager torch, from the bytes and scales that the graphs hold."""
+    golden = {
+        name: torch.from_numpy(value) for name, value in load_file(folder / "golden.safetensors").items()
+    }
+    model = weights.load(folder, manifest)
+    assert (
+        sum(isinstance(part, weights.Rounded) for part in model.modules()) == manifest.parents["int8_layers"]
+    )
+    context = model.context(golden["images"], golden["tokens"], golden["state"])
+    rows, _ = flow.sample_actions(model, context, golden["noise"], manifest.steps, golden["committed"])
+    assert float((rows - golden["rows"]).abs().max()) < 0.02
+
+
+@pytest.mark.slow
+def test_a_folder_of_an_older_version_is_refused_with_what_is_missing(folder, manifest, tmp_path):
+    tensors = load_file(folder / "weights.safetensors")
+    gone = next(name for name in tensors if name.endswith(".input_scale"))
+    save_file(
+        {name: value for name, value in tensors.items() if name != gone}, tmp_path / "weights.safetensors"
+    )
+    with pytest.raises(EdgeWamError, match=rf"has no {gone}: .* try: quantise the model again"):
+        weights.load(tmp_path, manifest)
