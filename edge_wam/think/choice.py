@@ -1,16 +1,19 @@
-"""Which engine runs a model on this machine: what `edge-wam compile` chose, or the graphs as they are."""
+"""Which engine runs a model on this machine: what `edge-wam compile` chose, or the next best thing."""
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from edge_wam import manifest as manifests
 from edge_wam.errors import EdgeWamError, EngineError
-from edge_wam.manifest import Manifest
+from edge_wam.manifest import Manifest, verify_files
 from edge_wam.think import gate, store
+from edge_wam.think.backend import Settings
 from edge_wam.think.engine import Engine
+from edge_wam.think.machine import has_gpu
 
 
 class Opened(NamedTuple):
@@ -27,11 +30,13 @@ def open_engine(
     """The engine for the model in `folder`; threads 0: as measured, else so many.
 
     One that was compiled here is used if it is of this very key, whole, and passes the gate now. What is
-    refused is said through `say`, and the model's own graphs take its place; EngineError if they will not do
-    either.
+    refused is said through `say`, and the next best takes its place (`fallbacks`); EngineError if there is
+    none.
     """
     root = store.state() if root is None else root
     every = store.variants(folder)
+    manifest = every[folder.name]
+    verify_files(folder, manifest)  # what is not the model is not the model on any engine
     key = store.key_of(every)
     built = store.place(root, folder.name, key)
     if built.is_dir():
@@ -40,10 +45,28 @@ def open_engine(
         except EdgeWamError as error:
             say(f"the compiled engine is not used: {error}. Going on with the model's own graphs, which "
                 f"may be slower; try: edge-wam compile")  # fmt: skip
-    manifest = every[folder.name]
-    engine = Engine(folder, manifest, threads or 1)
-    _pass(engine, folder)
-    return Opened(manifest, engine, f"{folder.name}, {engine.settings}, not compiled")
+    failures = []
+    for arithmetic, count, runtime in fallbacks(threads):
+        try:
+            engine = Engine(folder, manifest, count, arithmetic, None, runtime)
+            _pass(engine, folder)
+        except EdgeWamError as error:
+            failures.append(f"{runtime}: {error}")
+            say(f"the model does not run on {failures[-1]}")
+            continue
+        return Opened(manifest, engine, f"{folder.name}, {engine.settings}, not compiled")
+    raise EngineError("nothing here runs the model. " + "; ".join(failures))
+
+
+def fallbacks(threads: int) -> list[Settings]:
+    """What could run a model that was not compiled, best first: torch is there on a Jetson and on a
+    developer's machine, and a robot that has none of the others still moves, slowly."""
+    torch = importlib.util.find_spec("torch") is not None
+    return [
+        *([Settings("fp16", 1, "torch-cuda")] if has_gpu() else []),
+        Settings("fp32", threads or 1, "openvino"),
+        *([Settings("fp32", threads or 1, "torch")] if torch else []),
+    ]
 
 
 def _compiled(folder: Path, built: Path, key: store.Key, threads: int) -> Opened:

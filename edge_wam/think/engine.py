@@ -178,7 +178,7 @@ def _backend(folder: Path, settings: Settings, compiled: Path | None) -> Backend
         raise EngineError(f"the engine '{settings.runtime}' needs torch ({error})") from None
     if settings.runtime.startswith("torch"):
         device = "cuda" if settings.runtime == "torch-cuda" else "cpu"
-        return torch_backend.eager(folder, device, half=settings.arithmetic == "fp16")
+        return torch_backend.eager(folder, device, settings.arithmetic == "fp16", settings.threads)
     if compiled is None:
         raise EngineError("a TensorRT engine is compiled before it is run; try: edge-wam compile")
     return torch_backend.TensorRt(compiled, settings.runtime == "tensorrt-cudagraph")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from edge_wam.errors import EngineError
 from edge_wam.think.backend import openvino_package
 
 _GPUS = ("/dev/nvidia0", "/dev/nvhost-gpu", "/dev/nvmap")  # a PC's, and two that a Jetson may have
@@ -27,14 +29,16 @@ def has_tensorrt() -> bool:
 @cache
 def machine() -> dict[str, str]:
     """Everything that makes a compiled engine another one, by name."""
-    openvino = openvino_package()
-    core = openvino.Core()
-    able = sorted(map(str, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")))
-    found = {
-        "openvino": str(openvino.__version__),
-        "processor": str(core.get_property("CPU", "FULL_DEVICE_NAME")),
-        "abilities": " ".join(able),
-    }
+    found = {"openvino": "none"}
+    with contextlib.suppress(EngineError):  # a GPU does without
+        openvino = openvino_package()
+        core = openvino.Core()
+        able = sorted(map(str, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")))
+        found = {
+            "openvino": str(openvino.__version__),
+            "processor": str(core.get_property("CPU", "FULL_DEVICE_NAME")),
+            "abilities": " ".join(able),
+        }
     if has_gpu():
         import torch
 

@@ -56,8 +56,9 @@ class TorchGraphs:
         return value.clone()
 
 
-def eager(folder: Path, device: str, half: bool = False) -> TorchGraphs:
+def eager(folder: Path, device: str, half: bool = False, threads: int = 1) -> TorchGraphs:
     """The model in `folder`, straight from its weights: the last in the chain of fallbacks."""
+    torch.set_num_threads(threads)  # all cores, if it is not told: control's, too
     from edge_wam import manifest as manifests
     from edge_wam.train.graphs import graphs, half_graphs
     from edge_wam.train.weights import load
