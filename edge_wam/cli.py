@@ -87,15 +87,18 @@ def parser() -> argparse.ArgumentParser:
     bench.add_argument(
         "what",
         nargs="?",
-        choices=("parts", "engine", "chain"),
+        choices=("parts", "engine", "chain", "sizes"),
         default="parts",
         help="parts: of a tick and of a thought. engine: every one this machine can run. "
-        "chain: from 16 eager steps with video to one step in INT8",
+        "chain: from 16 eager steps with video to one step in INT8. sizes: from nano to 1.3B",
     )
-    bench.add_argument("--plot", type=Path, help="engine: draw every call (PNG)")
+    bench.add_argument("--plot", type=Path, help="engine: draw every call; sizes: the curve (PNG)")
     bench.add_argument("--save", type=Path, help="engine: write the figures here, as a baseline")
     bench.add_argument("--compare", type=Path, help="engine: fail if anything is worse than in this baseline")
     bench.add_argument("--rounds", type=int, default=100)
+    bench.add_argument(
+        "--only", nargs="+", metavar="SIZE", help="sizes: these, e.g. nano tiny (default: all)"
+    )
 
     verbs.add_parser("doctor", parents=[common], help="look at everything the robot needs, move nothing")
 
@@ -185,6 +188,8 @@ def _bench(arguments: argparse.Namespace) -> int:
     config, rounds = _config(arguments), max(1, arguments.rounds)
     if arguments.what == "chain":
         return _chain(config, rounds)
+    if arguments.what == "sizes":
+        return _sizes(config, arguments)
     if arguments.what == "engine":
         from edge_wam.think import benchmark
 
@@ -200,6 +205,16 @@ def _bench(arguments: argparse.Namespace) -> int:
         config.robot.calibration, config.model.folder, config.model.threads, rounds
     )
     return code
+
+
+def _sizes(config: Config, arguments: argparse.Namespace) -> int:
+    try:
+        from edge_wam.train import sizes
+    except ImportError as error:
+        raise EdgeWamError(
+            f"sizes are built by torch ({error}); try: pip install 'edge-wam[train]'"
+        ) from None
+    return sizes.main(config.model.threads or 1, arguments.only, arguments.plot)
 
 
 def _chain(config: Config, rounds: int) -> int:
