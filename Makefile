@@ -17,7 +17,7 @@ VOICE := $(VENV)/.test-voice
 CONVERTERS := $(VENV)/converters
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench clean system
+.PHONY: help demo test test-gpu check bench clean system
 
 help:  ## this list
 	@echo "edge_wam: a spoken command moves a robot arm. No hardware is needed for any of these:"
@@ -29,6 +29,9 @@ demo: system $(DEMO)  ## install (no torch), then pick up a cube as told; ARGS='
 
 test: system $(TEST) $(VOICE) $(CONVERTERS)/.made  ## install everything (torch too), then run the tests; ARGS go to pytest
 	@$(BIN)/python -m pytest $(ARGS)
+
+test-gpu: system $(TEST)  ## on a CUDA device: build, save, load, judge and time the engines for real
+	@$(BIN)/python -m pytest tests/gpu -s -rs $(ARGS)
 
 check: system $(TEST)  ## lint, format, types
 	@$(BIN)/ruff check .
