@@ -59,7 +59,7 @@ def run(
     """
     period_s = 1.0 / control_hz
     try:
-        sent_rad = robot.start()
+        sent_rad = before_rad = robot.start()
         for tick in ticks(clock, period_s):
             seen = robot.sense()
             for order in orders.take():
@@ -68,8 +68,8 @@ def run(
             wish_rad, stale_s = pilot.wish(tick.t_s, sent_rad, seen)
             if pilot.finished(tick.t_s):
                 break
-            target_rad, limited = limit(wish_rad, sent_rad, seen.position_rad, limits, period_s)
-            sent_rad = robot.act(target_rad)
+            target_rad, limited = limit(wish_rad, sent_rad, before_rad, seen.position_rad, limits, period_s)
+            before_rad, sent_rad = sent_rad, robot.act(target_rad)
             thinker.offer(seen, sent_rad, pilot.task)
             log.add(tick, seen.position_rad, wish_rad, sent_rad, stale_s, limited, entered, clock.now_s())
             beat(tick.t_s)

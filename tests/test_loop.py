@@ -24,7 +24,9 @@ from edge_wam.types import JOINTS, ActionChunk, Joints, Words
 PERIOD_S = 0.02
 PARK = np.array([0.0, -1.7, 1.45, 0.5, 0.0, 0.15])
 START = np.array([0.2, -1.0, 1.0, 0.3, 0.1, 0.5])
-LIMITS = Limits(JOINTS, np.full(6, -1.8), np.full(6, 1.8), np.full(6, 3.0), np.full(6, 0.5), PARK)
+LIMITS = Limits(
+    JOINTS, np.full(6, -1.8), np.full(6, 1.8), np.full(6, 3.0), np.full(6, 0.5), np.full(6, 60.0), PARK
+)
 
 
 class FakeArm:

@@ -1,13 +1,17 @@
-"""The last word before the servos: finite, near the arm, in range, not too fast.
+"""The last word before the servos: finite, near the arm, in range, not too fast, not too sudden.
 
-Pure arithmetic that trusts nobody upstream. Three promises hold for every call with a finite last
-target, whatever is wished or measured, and are tested as such:
+Pure arithmetic that trusts nobody upstream. Four promises hold for every call with finite last
+targets, whatever is wished or measured, and are tested as such:
 
 1. the target is finite and never farther than one step (speed * period) from the last target sent;
-2. it never leaves the range, nor, where the arm was found outside of it, goes farther out;
+2. it never leaves the range, nor, where the arm was found outside of it, goes farther out; and it never
+   comes towards an end of the range faster than the joint's acceleration can brake before that end;
 3. while the arm follows (the last target within the lead of the measured pose, that pose in
    range), the target stays within the lead. A STS3215 has no watchdog: a goal that is near is what
-   leaves a still arm when the host dies.
+   leaves a still arm when the host dies;
+4. it speeds up by no more than acceleration * period a call, reversals included, unless the lead asks for it.
+   Slowing down is not limited: a stop that takes its time is no stop, and the drives' own profile
+   (act/arm.py) makes it a soft one.
 
 Speed is limited against the last target *sent*: against the measured pose, gravity's sag would pull
 the target down a little every tick. Lead is limited against the *measured* pose: against the sent
@@ -34,6 +38,7 @@ class Limits:
     high_rad: FloatArray
     speed_rad_s: FloatArray
     lead_rad: FloatArray
+    acceleration_rad_s2: FloatArray
     park_rad: FloatArray | None = None
 
 
@@ -44,6 +49,7 @@ class Limited(NamedTuple):
     not_finite: int
     lead: int
     range: int
+    acceleration: int
     speed: int
 
     @property
@@ -54,18 +60,19 @@ class Limited(NamedTuple):
 def limit(
     wish_rad: FloatArray | None,
     sent_rad: FloatArray,
+    before_rad: FloatArray,
     measured_rad: FloatArray,
     limits: Limits,
     period_s: float,
 ) -> tuple[FloatArray, Limited]:
-    """The target to send, and what was limited. All poses (J,).
+    """The target to send, and what was limited. All poses (J,); before_rad was sent before sent_rad.
 
     A wish that is None, or holds a single number that is not finite, means hold: not zero, for a
     position servo zero is a move. A joint whose measured pose is not finite keeps its last target.
-    ValueError if the last target itself is not finite: then nothing is known and nothing may be sent.
+    ValueError if the last targets themselves are not finite: then nothing is known and nothing may be sent.
     """
-    if not np.isfinite(sent_rad).all():
-        raise ValueError(f"the last target sent is not finite: {sent_rad}")
+    if not (np.isfinite(sent_rad).all() and np.isfinite(before_rad).all()):
+        raise ValueError(f"the last target sent is not finite: {sent_rad}, before it {before_rad}")
     wish_rad = sent_rad if wish_rad is None else wish_rad
     bad = int(np.count_nonzero(~np.isfinite(wish_rad)))
     if bad:
@@ -74,17 +81,36 @@ def limit(
     wish_rad = np.where(unseen, sent_rad, wish_rad)
     measured_rad = np.where(unseen, sent_rad, measured_rad)
 
-    near = np.clip(wish_rad, measured_rad - limits.lead_rad, measured_rad + limits.lead_rad)
+    nearest_rad, farthest_rad = measured_rad - limits.lead_rad, measured_rad + limits.lead_rad
+    near = np.clip(wish_rad, nearest_rad, farthest_rad)
     low_rad = np.minimum(limits.low_rad, sent_rad)  # found outside: it may come in, not go farther out
     high_rad = np.maximum(limits.high_rad, sent_rad)
     inside = np.clip(near, low_rad, high_rad)
-    step_rad = limits.speed_rad_s * period_s
-    target_rad = np.clip(inside, sent_rad - step_rad, sent_rad + step_rad)
+
+    most_rad = limits.speed_rad_s * period_s  # a step
+    last_rad = np.clip(sent_rad - before_rad, -most_rad, most_rad)
+    push_rad = limits.acceleration_rad_s2 * period_s**2  # by which a step may be longer than the last
+    back_rad = np.minimum(push_rad - np.minimum(last_rad, 0), _braking(sent_rad - low_rad, push_rad))
+    forth_rad = np.minimum(push_rad + np.maximum(last_rad, 0), _braking(high_rad - sent_rad, push_rad))
+    smooth = np.clip(inside, sent_rad - back_rad, sent_rad + forth_rad)
+
+    # The hard ones again, for a step that was not free to be as short as they wish.
+    safe = np.clip(np.clip(smooth, nearest_rad, farthest_rad), low_rad, high_rad)
+    target_rad = np.clip(safe, sent_rad - most_rad, sent_rad + most_rad)
 
     counts = Limited(
         bad + int(np.count_nonzero(unseen)),
         int(np.count_nonzero(near != wish_rad)),
         int(np.count_nonzero(inside != near)),
-        int(np.count_nonzero(target_rad != inside)),
+        int(np.count_nonzero(safe != inside)),
+        int(np.count_nonzero(target_rad != safe)),
     )
     return target_rad, counts
+
+
+def _braking(room_rad: FloatArray, push_rad: FloatArray) -> FloatArray:
+    """The longest step towards an end that is room_rad away, such that steps that get shorter by push_rad
+    each come to rest on it: n of them, step + (step - push) + ... = n step - push n (n - 1) / 2 = room."""
+    count = np.maximum(1, np.ceil((np.sqrt(1 + 8 * room_rad / push_rad) - 1) / 2))
+    step_rad: FloatArray = room_rad / count + push_rad * (count - 1) / 2
+    return step_rad

@@ -5,6 +5,7 @@ low_rad = -1.9       # calibrated range the guard allows
 high_rad = 1.9
 speed_rad_s = 2.0    # fastest change of the target
 lead_rad = 0.3       # farthest that a target may be ahead of the measured pose
+acceleration_rad_s2 = 60.0  # fastest that the target's speed may grow; 60 if it is not given
 park_rad = 0.0       # where to rest; in every joint or in none
 """
 
@@ -22,6 +23,8 @@ from edge_wam.errors import CalibrationError, nearest
 from edge_wam.types import JOINTS, FloatArray
 
 _TURN_RAD = 2 * math.pi
+# Above the drives' own (act/arm.py): a policy is not slowed down by it, a jump of its wishes is.
+ACCELERATION_RAD_S2 = 60.0
 
 
 def load_limits(path: Path, joints: Sequence[str] = JOINTS) -> Limits:
@@ -41,7 +44,8 @@ def load_limits(path: Path, joints: Sequence[str] = JOINTS) -> Limits:
         high_rad = joint.number("high_rad", low=low_rad, high=_TURN_RAD)
         speed_rad_s = joint.number("speed_rad_s", low=0.01, high=20.0)
         lead_rad = joint.number("lead_rad", low=0.01, high=_TURN_RAD)
-        rows.append((low_rad, high_rad, speed_rad_s, lead_rad))
+        acceleration_rad_s2 = joint.number("acceleration_rad_s2", ACCELERATION_RAD_S2, low=0.1, high=10_000.0)
+        rows.append((low_rad, high_rad, speed_rad_s, lead_rad, acceleration_rad_s2))
         if "park_rad" in joint.names():
             parks.append(joint.number("park_rad", low=low_rad, high=high_rad))
         joint.done()
@@ -49,8 +53,9 @@ def load_limits(path: Path, joints: Sequence[str] = JOINTS) -> Limits:
         raise CalibrationError(
             f"{path}: park_rad stands in {len(parks)} of {len(joints)} joints; all or none"
         )
-    low, high, speed, lead = (_frozen(column) for column in zip(*rows, strict=True))
-    return Limits(tuple(joints), low, high, speed, lead, _frozen(parks) if parks else None)
+    low, high, speed, lead, acceleration = (_frozen(column) for column in zip(*rows, strict=True))
+    park = _frozen(parks) if parks else None
+    return Limits(tuple(joints), low, high, speed, lead, acceleration, park)
 
 
 def _frozen(values: Sequence[float]) -> FloatArray:

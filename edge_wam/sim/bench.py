@@ -72,7 +72,7 @@ def main(calibration: Path, model: Path, threads: int, rounds: int) -> int:
                 "act, 2 steps": lambda: engine.act(context, noise, 2),
                 "act, 10 steps": lambda: engine.act(context, noise, 10),
                 "imagine": lambda: engine.imagine(actions, video),
-                "guard": lambda: limit(PARK_RAD, PARK_RAD, PARK_RAD, limits, 0.02),
+                "guard": lambda: limit(PARK_RAD, PARK_RAD, PARK_RAD, PARK_RAD, limits, 0.02),
                 "sense (6 servos)": arm.sense,
                 "act (6 goals)": lambda: arm.act(PARK_RAD),
             },

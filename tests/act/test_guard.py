@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -22,20 +23,22 @@ LIMITS = Limits(
     high_rad=np.array([1.9, 1.7, 1.6, 1.6, 2.8, 1.9]),
     speed_rad_s=np.array([2.0, 2.0, 2.0, 3.0, 3.0, 5.0]),
     lead_rad=np.array([0.3, 0.3, 0.3, 0.3, 0.3, 0.5]),
+    acceleration_rad_s2=np.full(6, 1e6),  # none, but for the tests of it
 )
+SOFT = dataclasses.replace(LIMITS, acceleration_rad_s2=np.array([10.0, 20.0, 30.0, 40.0, 50.0, 60.0]))
 STEP = LIMITS.speed_rad_s * PERIOD_S
 MIDDLE = (LIMITS.low_rad + LIMITS.high_rad) / 2
 
 
-def guard(wish, sent, measured):
-    return limit(wish, sent, measured, LIMITS, PERIOD_S)
+def guard(wish, sent, measured, before=None, limits=LIMITS):
+    return limit(wish, sent, sent if before is None else before, measured, limits, PERIOD_S)
 
 
 def test_a_small_wish_passes_untouched():
     wish = MIDDLE + 0.5 * STEP
     target, limited = guard(wish, MIDDLE, MIDDLE)
     np.testing.assert_array_equal(target, wish)
-    assert limited == Limited(0, 0, 0, 0)
+    assert limited == Limited(0, 0, 0, 0, 0)
     assert not limited.any
 
 
@@ -66,7 +69,7 @@ def test_nothing_is_faster_than_its_speed(joint, sign):
 
 
 def test_the_speed_limit_scales_with_the_period():
-    target, _ = limit(MIDDLE + 0.1, MIDDLE, MIDDLE, LIMITS, PERIOD_S / 4)
+    target, _ = limit(MIDDLE + 0.1, MIDDLE, MIDDLE, MIDDLE, LIMITS, PERIOD_S / 4)
     np.testing.assert_allclose(target - MIDDLE, STEP / 4)
 
 
@@ -150,8 +153,8 @@ def boundary(low: float, high: float) -> list[float]:
     return [*(low + d for d in near), *(high + d for d in near), (low + high) / 2, low - 9, high + 9]
 
 
-def check_promises(wish, sent, measured):
-    target, _ = guard(wish, sent, measured)
+def check_promises(wish, sent, measured, last_step=0.0, limits=LIMITS):
+    target, _ = guard(wish, sent, measured, sent - last_step, limits)
     assert np.isfinite(target).all()
     assert (np.abs(target - sent) <= STEP + 1e-9).all()
     assert (target <= np.maximum(LIMITS.high_rad, sent)).all()
@@ -160,6 +163,11 @@ def check_promises(wish, sent, measured):
     follows = (np.abs(sent - measured) <= LIMITS.lead_rad) & (measured >= LIMITS.low_rad)
     follows &= measured <= LIMITS.high_rad
     assert (np.abs(target - measured) <= LIMITS.lead_rad + 1e-9)[follows].all()
+    push = limits.acceleration_rad_s2 * PERIOD_S**2
+    last = np.clip(last_step, -STEP, STEP)
+    led = np.abs(target - measured) >= LIMITS.lead_rad - 1e-9
+    assert (led | (target - sent <= np.maximum(last, 0) + push + 1e-9)).all()
+    assert (led | (sent - target <= np.maximum(-last, 0) + push + 1e-9)).all()
 
 
 def test_the_promises_hold_at_every_crossing_of_boundaries():
@@ -182,9 +190,74 @@ SANE = st.floats(-7, 7)
 
 
 @settings(max_examples=300, deadline=None)
-@given(*[st.lists(kind, min_size=6, max_size=6).map(np.array) for kind in (ANY, SANE, ANY)])
-def test_the_promises_hold_for_anything_upstream(wish, sent, measured):
+@given(*[st.lists(kind, min_size=6, max_size=6).map(np.array) for kind in (ANY, SANE, ANY, SANE)])
+def test_the_promises_hold_for_anything_upstream(wish, sent, measured, last_step):
     check_promises(wish, sent, measured)
+    check_promises(wish, sent, measured, last_step, SOFT)
+
+
+# --- acceleration ----------------------------------------------------------------------------
+
+
+def follow(wishes, sent, limits=SOFT):
+    """Targets for a series of wishes, with an arm that is where its target is; (N, 6)."""
+    before, targets = sent, []
+    for wish in wishes:
+        target, _ = guard(wish, sent, sent, before, limits)
+        before, sent = sent, target
+        targets.append(target)
+    return np.array(targets)
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_a_jump_of_the_wish_becomes_a_ramp_of_speed(sign):
+    targets = follow([MIDDLE + sign * 0.25] * 100, MIDDLE)
+    speed = np.diff(targets, axis=0, prepend=MIDDLE[None]) / PERIOD_S * sign
+    assert speed[0] == pytest.approx(SOFT.acceleration_rad_s2 * PERIOD_S)
+    assert speed[1] == pytest.approx(2 * SOFT.acceleration_rad_s2 * PERIOD_S)
+    assert (np.diff(speed, axis=0) <= SOFT.acceleration_rad_s2 * PERIOD_S + 1e-9).all()
+    np.testing.assert_array_equal(targets[-1], MIDDLE + sign * 0.25)
+
+
+def test_a_limited_acceleration_is_counted_as_such():
+    _, limited = guard(MIDDLE + 0.02, MIDDLE, MIDDLE, limits=SOFT)
+    assert limited == Limited(0, 0, 0, 4, 0)  # of the last two, 0.02 and 0.024 are enough
+
+
+@pytest.mark.parametrize("wish", [None, MIDDLE])
+def test_a_stop_is_at_once(wish):
+    step = 0.9 * STEP
+    target, limited = guard(wish, MIDDLE, MIDDLE, MIDDLE - step, SOFT)
+    np.testing.assert_array_equal(target, MIDDLE)
+    assert not limited.any
+
+
+def test_a_reversal_begins_as_slowly_as_a_start():
+    target, _ = guard(MIDDLE - 1, MIDDLE, MIDDLE, MIDDLE - 0.9 * STEP, SOFT)
+    np.testing.assert_allclose(MIDDLE - target, SOFT.acceleration_rad_s2 * PERIOD_S**2)
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_it_brakes_in_time_before_the_end_of_the_range(sign):
+    edge = LIMITS.high_rad if sign > 0 else LIMITS.low_rad
+    targets = follow([edge + sign] * 400, MIDDLE)
+    steps = sign * np.diff(targets, axis=0)
+    push = SOFT.acceleration_rad_s2 * PERIOD_S**2
+    assert steps.max(0) == pytest.approx(STEP)  # it did move at full speed
+    assert (steps >= -1e-12).all()
+    assert (np.diff(steps, axis=0) >= -push - 1e-12).all()  # and never had to brake harder than it may
+    np.testing.assert_allclose(targets[-1], edge, atol=1e-12)
+    assert (sign * targets <= sign * edge).all()
+
+
+def test_an_obstacle_stops_the_target_at_the_lead_however_fast_it_came():
+    target, _ = guard(MIDDLE + 1, MIDDLE + LIMITS.lead_rad, MIDDLE, MIDDLE + LIMITS.lead_rad - STEP, SOFT)
+    np.testing.assert_allclose(target, MIDDLE + LIMITS.lead_rad)
+
+
+def test_a_last_step_that_is_no_step_does_not_make_the_next_one_longer():
+    target, _ = guard(MIDDLE + 1, MIDDLE, MIDDLE, MIDDLE - 5.0, SOFT)
+    assert (target - MIDDLE <= STEP + 1e-12).all()
 
 
 def test_a_wish_is_reached_and_then_nothing_is_limited():
@@ -240,6 +313,7 @@ def test_limits_are_read_in_the_robots_order(tmp_path):
     loaded = load(tmp_path, GOOD)
     assert loaded.joints == JOINTS
     assert loaded.high_rad.tolist() == [1.0] * 6
+    assert loaded.acceleration_rad_s2.tolist() == [60.0] * 6  # where nothing is said of it
     assert loaded.park_rad.tolist() == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]
     with pytest.raises(ValueError, match="read-only"):
         loaded.low_rad[0] = -9
