@@ -154,12 +154,16 @@ def _play(config: Config, manifest: Manifest, wanted: Wanted, show: Show) -> tup
             house(config, manifest, seed=wanted.seed, record_to=str(show.folder), sound=sound, say=tell)
         )
         assert robot.stage is not None
-        given, pilot, log = Orders(), Pilot(robot.limits, config.stale.patience), TickLog(len(JOINTS))
+        given, pilot, log = (
+            Orders(),
+            Pilot(robot.limits, config.stale.patience, robot.health),
+            TickLog(len(JOINTS)),
+        )
         voice = VoiceOrders(robot.heard, meaning(manifest), given, note)
         script = Script(show.command, wanted.episodes, wanted.seed, robot.stage, voice, pilot, give_cue, tell)
         with on_interrupt(lambda: given.give(Order(Verb.QUIT))), realtime(say=tell):
             rate_hz = config.robot.control_hz
-            run(robot.arm, robot.thinker, script, pilot, robot.limits, MonotonicClock(), log, rate_hz)
+            run(robot.arm, robot.thinker, script, pilot, MonotonicClock(), log, rate_hz)
         for child in robot.children:
             if not child.alive:
                 tell(f"the {child.name} process ended: {child.reason}")

@@ -31,6 +31,10 @@ class BusError(EdgeWamError):
     """The servo bus cannot be opened or does not answer."""
 
 
+class ArmError(EdgeWamError):
+    """The arm itself may not go on: too hot, say."""
+
+
 class CameraError(EdgeWamError):
     """A camera cannot be opened or has stopped."""
 

@@ -33,7 +33,7 @@ def live(config: Config, manifest: Manifest) -> int:
         print(f'heard: "{words.text}"' + ("" if meant else " (no command)"), flush=True)
 
     with house(config, manifest, sound=microphone(config.voice.device)) as robot:
-        pilot = Pilot(robot.limits, config.stale.patience)
+        pilot = Pilot(robot.limits, config.stale.patience, robot.health)
         orders = VoiceOrders(robot.heard, meaning(manifest), given, note)
         print("ready; say a command, or press Ctrl-C to park and leave", flush=True)
         systemd.ready("ready")
@@ -43,7 +43,6 @@ def live(config: Config, manifest: Manifest) -> int:
                 robot.thinker,
                 orders,
                 pilot,
-                robot.limits,
                 MonotonicClock(),
                 log,
                 config.robot.control_hz,

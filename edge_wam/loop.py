@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from edge_wam.act.guard import Limits, limit
+from edge_wam.act.guard import limit
 from edge_wam.clock import Clock, ticks
 from edge_wam.orders import OrderSource
 from edge_wam.pilot import Pilot, Task
@@ -47,7 +47,6 @@ def run(
     thinker: Thinker,
     orders: OrderSource,
     pilot: Pilot,
-    limits: Limits,
     clock: Clock,
     log: TickLog,
     control_hz: float = CONTROL_HZ,
@@ -68,7 +67,9 @@ def run(
             wish_rad, stale_s = pilot.wish(tick.t_s, sent_rad, seen)
             if pilot.finished(tick.t_s):
                 break
-            target_rad, limited = limit(wish_rad, sent_rad, before_rad, seen.position_rad, limits, period_s)
+            target_rad, limited = limit(
+                wish_rad, sent_rad, before_rad, seen.position_rad, pilot.limits, period_s
+            )
             before_rad, sent_rad = sent_rad, robot.act(target_rad)
             thinker.offer(seen, sent_rad, pilot.task)
             log.add(tick, seen.position_rad, wish_rad, sent_rad, stale_s, limited, entered, clock.now_s())

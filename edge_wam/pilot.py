@@ -7,7 +7,8 @@
 
 A policy that is dead or late needs no mechanism of its own: its plan runs out, the arm holds, and
 after `park_after_s` it parks. That is latched: only a new order starts anything again, so a policy
-that comes back late does not move an arm somebody has walked up to.
+that comes back late does not move an arm somebody has walked up to. So is a hold or a park for the
+servos' sake (act/health.py): the task has ended, and is said again by a person.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from edge_wam.act.guard import Limits
+from edge_wam.act.guard import Limits, slowed
+from edge_wam.act.health import Health, Level, Verdict
 from edge_wam.act.park import Motion
 from edge_wam.act.plan import Plan, Wish
-from edge_wam.errors import BusError
+from edge_wam.errors import ArmError, BusError
 from edge_wam.orders import Order, Verb
 from edge_wam.types import ActionChunk, FloatArray, Joints
 
@@ -64,13 +66,15 @@ class Patience(NamedTuple):
 class Pilot:
     """Turns orders, chunks and silence into what is wished now."""
 
-    def __init__(self, limits: Limits, patience: Patience) -> None:
+    def __init__(self, limits: Limits, patience: Patience, health: Health | None = None) -> None:
         self.plan = Plan(limits.low_rad, limits.high_rad)
         self.mode = Mode.HOLDING
         self.task = Task(0, "", False)
         self.events: deque[Event] = deque(maxlen=100)
         self._fresh: list[Event] = []
-        self._limits, self._patience = limits, patience
+        self.limits = limits  # as slow as the servos' health asks for
+        self._limits, self._patience, self._health = limits, patience, health
+        self._verdict = Verdict(Level.OK, 1.0, "")
         self._hold_rad: FloatArray | None = None
         self._motion: Motion | None = None
         self._quitting_s: float | None = None
@@ -97,7 +101,10 @@ class Pilot:
         return chunk
 
     def wish(self, t_s: float, sent_rad: FloatArray, seen: Joints) -> Wish:
-        """What is wished at `t_s`. BusError if a joint has been silent for too long."""
+        """What is wished at `t_s`. BusError if a joint has been silent for too long, ArmError if the arm
+        must be let go."""
+        if self._health is not None:
+            self._heed(self._health.judge(seen, sent_rad), t_s, sent_rad, seen.position_rad)
         if self._silence_s(seen) > self._patience.joints_hold_s:
             return Wish(None, self.plan.at(t_s).stale_s)  # blind: not a step further
         if self.mode is Mode.FOLLOWING:
@@ -123,6 +130,25 @@ class Pilot:
         """Events not yet asked for, in order."""
         fresh, self._fresh = self._fresh, []
         return fresh
+
+    def _heed(self, verdict: Verdict, t_s: float, sent_rad: FloatArray, measured_rad: FloatArray) -> None:
+        """Do what the servos' health asks for, and say so once."""
+        before, self._verdict = self._verdict, verdict
+        if verdict.scale != before.scale:
+            self.limits = slowed(self._limits, verdict.scale)
+        if verdict.level is Level.RELEASE:
+            raise ArmError(f"{verdict.why}: letting go; try: let it cool, then start again")
+        if verdict.level >= Level.PARK and self.mode in (Mode.FOLLOWING, Mode.HOLDING):
+            if before.level < Level.PARK or self.mode is Mode.FOLLOWING:
+                self._tell(t_s, verdict.why)
+                self._park(t_s, sent_rad)
+        elif verdict.level is Level.HOLD and self.mode in (Mode.FOLLOWING, Mode.PARKING):
+            self._tell(t_s, f"{verdict.why}: holding")
+            self._rest(t_s, Mode.HOLDING)
+            self._hold_rad = np.where(np.isfinite(measured_rad), measured_rad, sent_rad)
+        elif verdict.level in (Level.WARN, Level.DERATE) and before.level < verdict.level:
+            slower = "; moving more slowly" if verdict.level is Level.DERATE else ""
+            self._tell(t_s, verdict.why + slower)
 
     def _begin(self, t_s: float, task: Task, mode: Mode) -> None:
         self.task, self.mode = task, mode

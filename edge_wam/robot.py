@@ -19,7 +19,8 @@ from typing import NamedTuple
 from edge_wam.act.arm import Arm, Calibration
 from edge_wam.act.bus import FeetechBus, open_port
 from edge_wam.act.guard import Limits
-from edge_wam.act.limits import load_limits
+from edge_wam.act.health import Health
+from edge_wam.act.limits import load_health, load_limits
 from edge_wam.config import SIMULATED, Config
 from edge_wam.errors import ConfigError
 from edge_wam.mailbox import Mailbox, private_name
@@ -145,6 +146,7 @@ class House:
 
     arm: Arm
     limits: Limits
+    health: Health
     thinker: RemoteThinker
     heard: HeardReader
     children: tuple[Child, ...]
@@ -283,7 +285,10 @@ def house(
         policy.wait_ready(POLICY_READY_S)
         arm = Arm(bus, calibration)
         arm.connect()
-        yield House(arm, limits, RemoteThinker(states, chunks), HeardReader(heard), tuple(children), stage)
+        health = load_health(config.robot.calibration / "limits.toml")
+        yield House(
+            arm, limits, health, RemoteThinker(states, chunks), HeardReader(heard), tuple(children), stage
+        )
 
 
 def _policy_settings(config: Config, manifest: Manifest, frames: str, record_to: str) -> PolicySettings:

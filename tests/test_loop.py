@@ -125,7 +125,7 @@ class Bench:
     def run(self, *timed):
         self.at = {}
         script = Script(self.clock, *((100.0 + t_s, what) for t_s, what in timed))
-        run(self.arm, self.thinker, script, self.pilot, self.limits, self.clock, self.log)
+        run(self.arm, self.thinker, script, self.pilot, self.clock, self.log)
         return self.log.history()
 
     def said(self):
@@ -399,7 +399,7 @@ def test_the_watchdog_is_fed_by_every_tick_and_by_nothing_else():
         b, beats = Bench(), []
         b.arm.fail_at = fail_at
         with contextlib.suppress(OSError):
-            given = (b.arm, b.thinker, Script(b.clock, *script), b.pilot, LIMITS, b.clock, b.log)
+            given = (b.arm, b.thinker, Script(b.clock, *script), b.pilot, b.clock, b.log)
             run(*given, 50.0, beats.append)
         assert beats == b.log.history().t_s.tolist()
         assert len(beats) == 3 or fail_at is None

@@ -21,6 +21,7 @@ garbled reading of an encoder must not become a lunge.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -106,6 +107,13 @@ def limit(
         int(np.count_nonzero(target_rad != safe)),
     )
     return target_rad, counts
+
+
+def slowed(limits: Limits, scale: float) -> Limits:
+    """The same arm, more slowly: speed and lead times scale (0..1)."""
+    return dataclasses.replace(
+        limits, speed_rad_s=limits.speed_rad_s * scale, lead_rad=limits.lead_rad * scale
+    )
 
 
 def _braking(room_rad: FloatArray, push_rad: FloatArray) -> FloatArray:

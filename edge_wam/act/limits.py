@@ -1,4 +1,4 @@
-"""calibration/<robot>/limits.toml -> the guard's Limits.
+"""calibration/<robot>/limits.toml -> the guard's Limits and the thresholds of act/health.py.
 
 [joint.shoulder_pan]
 low_rad = -1.9       # calibrated range the guard allows
@@ -7,6 +7,10 @@ speed_rad_s = 2.0    # fastest change of the target
 lead_rad = 0.3       # farthest that a target may be ahead of the measured pose
 acceleration_rad_s2 = 60.0  # fastest that the target's speed may grow; 60 if it is not given
 park_rad = 0.0       # where to rest; in every joint or in none
+stall_lead_rad = 0.3 # farther behind than this, and drawing a lot, is a stall; not watched if not given
+
+[health]             # all optional: act/health.py says what each is, and its default
+hot_c = 66
 """
 
 from __future__ import annotations
@@ -19,25 +23,36 @@ import numpy as np
 
 from edge_wam import tomlfile
 from edge_wam.act.guard import Limits
+from edge_wam.act.health import Health, Thresholds
 from edge_wam.errors import CalibrationError, nearest
 from edge_wam.types import JOINTS, FloatArray
 
 _TURN_RAD = 2 * math.pi
 # Above the drives' own (act/arm.py): a policy is not slowed down by it, a jump of its wishes is.
 ACCELERATION_RAD_S2 = 60.0
+UNWATCHED_RAD = 2 * _TURN_RAD  # farther behind its target than this no joint can be
 
 
 def load_limits(path: Path, joints: Sequence[str] = JOINTS) -> Limits:
     """Read the limits of exactly `joints`. CalibrationError says which joint or number is wrong."""
+    return _read(path, joints)[0]
+
+
+def load_health(path: Path, joints: Sequence[str] = JOINTS) -> Health:
+    """Who watches the servos of exactly `joints`, with the thresholds of the same file."""
+    return _read(path, joints)[1]
+
+
+def _read(path: Path, joints: Sequence[str]) -> tuple[Limits, Health]:
     top = tomlfile.read(path, CalibrationError, "limits of the arm")
-    table = top.table("joint")
+    table, thresholds = top.table("joint"), _thresholds(top.table("health", optional=True))
     top.done()
     for name in table.names():
         if name not in joints:
             raise CalibrationError(
                 f"{path}: unknown joint '{name}'{nearest(name, joints)}; the robot has: {', '.join(joints)}"
             )
-    rows, parks = [], []
+    rows, parks, stalls = [], [], []
     for name in joints:
         joint = table.table(name)
         low_rad = joint.number("low_rad", low=-_TURN_RAD, high=_TURN_RAD)
@@ -46,6 +61,7 @@ def load_limits(path: Path, joints: Sequence[str] = JOINTS) -> Limits:
         lead_rad = joint.number("lead_rad", low=0.01, high=_TURN_RAD)
         acceleration_rad_s2 = joint.number("acceleration_rad_s2", ACCELERATION_RAD_S2, low=0.1, high=10_000.0)
         rows.append((low_rad, high_rad, speed_rad_s, lead_rad, acceleration_rad_s2))
+        stalls.append(joint.number("stall_lead_rad", UNWATCHED_RAD, low=0.01, high=UNWATCHED_RAD))
         if "park_rad" in joint.names():
             parks.append(joint.number("park_rad", low=low_rad, high=high_rad))
         joint.done()
@@ -55,7 +71,20 @@ def load_limits(path: Path, joints: Sequence[str] = JOINTS) -> Limits:
         )
     low, high, speed, lead, acceleration = (_frozen(column) for column in zip(*rows, strict=True))
     park = _frozen(parks) if parks else None
-    return Limits(tuple(joints), low, high, speed, lead, acceleration, park)
+    limits = Limits(tuple(joints), low, high, speed, lead, acceleration, park)
+    return limits, Health(joints, thresholds, _frozen(stalls))
+
+
+def _thresholds(table: tomlfile.Table) -> Thresholds:
+    usual = Thresholds()
+    found = Thresholds(
+        *(table.number(name, usual[i], low=0.0, high=200.0) for i, name in enumerate(usual._fields))
+    )
+    table.done()
+    if not found.warm_c < found.hot_c < found.release_c:
+        raise table.wrong("hot_c", f"more than warm_c ({found.warm_c:g}) and less than release_c "
+                          f"({found.release_c:g})", found.hot_c)  # fmt: skip
+    return found
 
 
 def _frozen(values: Sequence[float]) -> FloatArray:

@@ -18,7 +18,7 @@ import numpy as np
 
 from edge_wam.act.arm import Arm, Calibration
 from edge_wam.act.bus import FeetechBus
-from edge_wam.act.limits import load_limits
+from edge_wam.act.limits import load_health, load_limits
 from edge_wam.clock import ManualClock
 from edge_wam.loop import run
 from edge_wam.mailbox import Mailbox, private_name
@@ -154,9 +154,8 @@ class _Episode:
         self._chain = ServoChain(robot.world, calibration)
         self._port = LoopPort(self._chain)
         self._arm = Arm(FeetechBus(self._port, calibration.ids, self.clock), calibration)
-        limits = load_limits(folder / "limits.toml")
-        self._pilot = Pilot(limits, Patience())
-        self._limits = limits
+        path = folder / "limits.toml"
+        self._pilot = Pilot(load_limits(path), Patience(), load_health(path))
         self._worker = Worker(
             robot._policy,
             manifest.dt_s,
@@ -194,7 +193,7 @@ class _Episode:
     def run(self) -> Outcome:
         self._arm.connect()
         with contextlib.suppress(_Over):
-            run(self._arm, self._thinker, self, self._pilot, self._limits, self.clock, self._log)
+            run(self._arm, self._thinker, self, self._pilot, self.clock, self._log)
         seconds = self.clock.now_s() - self._start_s
         return Outcome(
             self._trial,

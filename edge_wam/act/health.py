@@ -1,0 +1,131 @@
+"""How the servos fare, every tick: what to say, how far to slow down, when to hold, park or let go.
+
+    verdict = health.judge(joints, sent_rad)    pure but for how long something has lasted
+
+Steps, each with its threshold in calibration/<robot>/limits.toml, [health]:
+
+    WARN     said once, until it is over
+    DERATE   speed and lead shrink with the temperature, before the servo's own protection lets the arm drop
+    HOLD     a stall or collision (far behind its target *and* drawing a lot, for a while), an error byte, a
+             low supply: the task ends where the arm is, and it does not push
+    PARK     too hot to go on: to the resting pose, slowly
+    RELEASE  nothing else is left
+
+A reading that is not fresh is old news: it judges nothing.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from edge_wam.act.feetech import error_text
+from edge_wam.types import FloatArray, Joints
+
+
+class Level(enum.IntEnum):
+    """What follows from a verdict; the larger the worse."""
+
+    OK = 0
+    WARN = 1
+    DERATE = 2
+    HOLD = 3
+    PARK = 4
+    RELEASE = 5
+
+
+class Thresholds(NamedTuple):
+    """[health] of limits.toml. Temperatures in degC, voltages in V, currents in A, times in s.
+
+    From warm_c to hot_c the arm slows down, to `slowest` of its speed; at hot_c it parks, at release_c it
+    lets go. stall_a and a joint's stall_lead_rad, both for stall_s, are a stall; voltage_low_v and an error
+    byte that last for settle_s hold the arm.
+    """
+
+    warm_c: float = 55.0
+    hot_c: float = 66.0
+    release_c: float = 80.0
+    slowest: float = 0.3
+    voltage_low_v: float = 4.5
+    stall_a: float = 1.6
+    stall_s: float = 0.3
+    settle_s: float = 0.1
+
+
+class Verdict(NamedTuple):
+    """level and why, in words for a person ('' if all is well); scale: of speed and lead, 1 is all."""
+
+    level: Level
+    scale: float
+    why: str
+
+
+class Health:
+    """The servos of one arm. stall_lead_rad (J,): more than any lead for a joint that
+    may push (a gripper holds by it)."""
+
+    def __init__(self, joints: Sequence[str], thresholds: Thresholds, stall_lead_rad: FloatArray) -> None:
+        self._joints, self._set, self._stall_lead_rad = tuple(joints), thresholds, stall_lead_rad
+        self._since_s: dict[str, float] = {}
+
+    def judge(self, seen: Joints, sent_rad: FloatArray) -> Verdict:
+        """The worst of everything that is the matter; sent_rad (J,) is the last target."""
+        verdicts = [self._heat(seen), self._voltage(seen), self._errors(seen), self._stall(seen, sent_rad)]
+        worst = max(verdicts, key=lambda verdict: verdict.level)
+        return worst._replace(scale=min(verdict.scale for verdict in verdicts))
+
+    def _heat(self, seen: Joints) -> Verdict:
+        index, hottest_c = self._worst(seen, seen.temperature_c)
+        at = self._set
+        if hottest_c < at.warm_c:
+            return _WELL
+        scale = 1 - (1 - at.slowest) * min(1.0, (hottest_c - at.warm_c) / (at.hot_c - at.warm_c))
+        level = Level.DERATE
+        if hottest_c >= at.release_c:
+            level = Level.RELEASE
+        elif hottest_c >= at.hot_c:
+            level = Level.PARK
+        return Verdict(level, scale, f"{self._joints[index]} is at {hottest_c:.0f} degC")
+
+    def _voltage(self, seen: Joints) -> Verdict:
+        index, lowest_v = self._worst(seen, -seen.voltage_v)
+        lowest_v = -lowest_v
+        low = lowest_v < self._set.voltage_low_v
+        if not self._lasts("voltage", low, seen.t_s, self._set.settle_s):
+            return Verdict(Level.WARN, 1.0, "the supply sags") if low else _WELL
+        return Verdict(
+            Level.HOLD, 1.0, f"{self._joints[index]} has {lowest_v:.1f} V; is the supply strong enough?"
+        )
+
+    def _errors(self, seen: Joints) -> Verdict:
+        index, error = self._worst(seen, seen.error.astype(np.float64))
+        if not self._lasts("error", error > 0, seen.t_s, self._set.settle_s):
+            return _WELL
+        return Verdict(Level.HOLD, 1.0, f"{self._joints[index]} reports {error_text(int(error))}")
+
+    def _stall(self, seen: Joints, sent_rad: FloatArray) -> Verdict:
+        behind = np.abs(sent_rad - seen.position_rad) > self._stall_lead_rad
+        pushing = seen.fresh & behind & (np.abs(seen.current_a) > self._set.stall_a)
+        if not self._lasts("stall", bool(pushing.any()), seen.t_s, self._set.stall_s):
+            return _WELL
+        return Verdict(Level.HOLD, 1.0, f"{self._joints[int(pushing.argmax())]} pushes against something")
+
+    def _worst(self, seen: Joints, values: FloatArray) -> tuple[int, float]:
+        """The largest of what was said just now; -inf if nobody spoke."""
+        known = np.where(seen.fresh, values, -math.inf)
+        index = int(known.argmax())
+        return index, float(known[index])
+
+    def _lasts(self, what: str, now: bool, t_s: float, least_s: float) -> bool:
+        """Whether this has been the case for so long."""
+        if not now:
+            self._since_s.pop(what, None)
+            return False
+        return t_s - self._since_s.setdefault(what, t_s) >= least_s
+
+
+_WELL = Verdict(Level.OK, 1.0, "")
