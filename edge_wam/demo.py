@@ -164,9 +164,6 @@ def _play(config: Config, manifest: Manifest, wanted: Wanted, show: Show) -> tup
         with on_interrupt(lambda: given.give(Order(Verb.QUIT))), realtime(say=tell):
             rate_hz = config.robot.control_hz
             run(robot.arm, robot.thinker, script, pilot, MonotonicClock(), log, rate_hz)
-        for child in robot.children:
-            if not child.alive:
-                tell(f"the {child.name} process ended: {child.reason}")
         figures = figures_of(log.figures(), robot.arm.bus.counts)
     _write(show, heard, pilot, log, script.endings, figures)
     return script.endings, figures

@@ -44,8 +44,8 @@ _READY, _FAILED = b"ready", b"failed "
 class Life:
     """A child's view of its own life. Made by Child; used from the child's threads."""
 
-    def __init__(self, pipe: Connection) -> None:
-        self._pipe = pipe
+    def __init__(self, pipe: Connection, beat: Any) -> None:
+        self._pipe, self._beat = pipe, beat
         self._wake, self._waker = os.pipe()
         os.set_blocking(self._waker, False)
 
@@ -55,7 +55,11 @@ class Life:
             self._pipe.send_bytes(_READY)
 
     def wait(self, timeout_s: float = 0.0) -> bool:
-        """True as soon as this process is to stop, False after `timeout_s`. Once True, always True."""
+        """True as soon as this process is to stop, False after `timeout_s`. Once True, always True.
+
+        Whoever asks lives: the parent knows when it was asked last (Child.silent_s).
+        """
+        self._beat.value = time.monotonic()
         # Nothing is read: whatever arrived stays there for the next call and for other threads.
         return bool(select.select([self._pipe.fileno(), self._wake], [], [], max(0.0, timeout_s))[0])
 
@@ -80,7 +84,8 @@ class Child:
     def __init__(self, name: str, main: Main, args: tuple[Any, ...] = ()) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        given = (name, theirs, main, args, cores_of_others())
+        self._beat = context.RawValue("d", 0.0)
+        given = (name, theirs, self._beat, main, args, cores_of_others())
         self._process = context.Process(target=_run, args=given, name=name, daemon=True)
         self._process.start()
         theirs.close()  # else the pipe would not end when the child does
@@ -95,6 +100,16 @@ class Child:
     @property
     def alive(self) -> bool:
         return self._process.is_alive()
+
+    def silent_s(self, now_s: float) -> float:
+        """How long it has not asked whether to stop: long is a hang. 0 before it first asks."""
+        asked_s = float(self._beat.value)
+        return now_s - asked_s if asked_s else 0.0
+
+    def kill(self) -> None:
+        """SIGKILL, and wait for the end."""
+        self._process.kill()
+        self._process.join()
 
     @property
     def reason(self) -> str:
@@ -151,9 +166,11 @@ class Child:
         return True
 
 
-def _run(name: str, pipe: Connection, main: Main, args: tuple[Any, ...], cores: frozenset[int]) -> None:
+def _run(
+    name: str, pipe: Connection, beat: Any, main: Main, args: tuple[Any, ...], cores: frozenset[int]
+) -> None:
     """The child, from its first line to its last."""
-    life = Life(pipe)
+    life = Life(pipe, beat)
     if cores:  # else a child that is started again would have control's one core
         with contextlib.suppress(OSError):
             os.sched_setaffinity(0, cores)

@@ -32,6 +32,7 @@ from edge_wam.sense.camera import CameraCalibration, CameraThread, load_calibrat
 from edge_wam.sense.realsense import Device, RealSenseCamera, Recording, Source
 from edge_wam.sense.sound import SoundSource
 from edge_wam.sense.voice import VoiceSettings, voice_main
+from edge_wam.supervise import Keeper, Kept
 from edge_wam.think.worker import PolicySettings, policy_main
 from edge_wam.types import JOINTS, Frame, Words
 
@@ -149,7 +150,7 @@ class House:
     health: Health
     thinker: RemoteThinker
     heard: HeardReader
-    children: tuple[Child, ...]
+    kept: tuple[Kept, ...]
     stage: Stage | None
 
 
@@ -259,36 +260,35 @@ def house(
         states = stack.enter_context(Mailbox.create(private_name("state"), STATE))
         chunks = stack.enter_context(Mailbox.create(private_name("chunk"), CHUNK))
         heard = stack.enter_context(Mailbox.create(private_name("heard"), HEARD))
-        children: list[Child] = []
 
-        def start(name: str, main: Main, *args: object) -> Child:
-            children.append(Child(name, main, args))
-            stack.callback(children[-1].stop)
-            return children[-1]
+        def keep(name: str, ready_s: float, main: Main, *args: object) -> Kept:
+            one = Kept(name, main, args, ready_s)
+            stack.callback(one.stop)
+            return one
 
         stage, frames, path = None, "", config.robot.port
         if path == SIMULATED:
             frames = private_name("frames")
-            stage = _simulated_robot(stack, start, config, seed, frames)
+            stage = _simulated_robot(stack, config, seed, frames)
             path = stage.port
             say(f"simulated robot: servo bus on {path}, cameras through librealsense")
         # Before the model is loaded: a port that is not there should be known at once.
         port = open_port(path, config.robot.baud_bps)
         bus = FeetechBus(port, calibration.ids)
         stack.callback(bus.close)
-        policy = start(
-            "policy", policy_main, _policy_settings(config, manifest, frames, record_to), open_cameras
-        )
+        thinking = _policy_settings(config, manifest, frames, record_to)
+        kept = [keep("policy", POLICY_READY_S, policy_main, thinking, open_cameras)]
         if sound is not None:
-            start("voice", voice_main, _voice_settings(config, manifest), sound.open_source)
-            children[-1].wait_ready(VOICE_READY_S)
-        policy.wait_ready(POLICY_READY_S)
+            hearing = _voice_settings(config, manifest)
+            kept.append(keep("voice", VOICE_READY_S, voice_main, hearing, sound.open_source))
+        for one in reversed(kept):  # the voice is there first
+            one.wait_ready()
         arm = Arm(bus, calibration)
         arm.connect()
         health = load_health(config.robot.calibration / "limits.toml")
-        yield House(
-            arm, limits, health, RemoteThinker(states, chunks), HeardReader(heard), tuple(children), stage
-        )
+        stack.enter_context(Keeper(kept, say))
+        thinker = RemoteThinker(states, chunks)
+        yield House(arm, limits, health, thinker, HeardReader(heard), tuple(kept), stage)
 
 
 def _policy_settings(config: Config, manifest: Manifest, frames: str, record_to: str) -> PolicySettings:
@@ -311,15 +311,15 @@ def _voice_settings(config: Config, manifest: Manifest) -> VoiceSettings:
     return VoiceSettings(voice.engine, voice.language, voice.vosk_model, phrases, private_name("heard"))
 
 
-def _simulated_robot(
-    stack: contextlib.ExitStack, start: Callable[..., Child], config: Config, seed: int, frames: str
-) -> Stage:
+def _simulated_robot(stack: contextlib.ExitStack, config: Config, seed: int, frames: str) -> Stage:
     sim = simulated("robot")
     wishes = stack.enter_context(Mailbox.create(private_name("wish"), sim.WISH))
     truths = stack.enter_context(Mailbox.create(private_name("truth"), sim.TRUTH))
     folder = str(config.robot.calibration)
     settings = sim.SimSettings(folder, seed, frames, private_name("wish"), private_name("truth"))
-    start("robot", sim.robot_main, settings).wait_ready(ROBOT_READY_S)
+    robot = Child("robot", sim.robot_main, (settings,))
+    stack.callback(robot.stop)
+    robot.wait_ready(ROBOT_READY_S)
     return Stage(wishes, truths, sim.WISH)
 
 
