@@ -88,8 +88,7 @@ class Pilot:
             self._tell(t_s, f"doing: {order.command}")
         elif order.verb is Verb.STOP:
             # The measured pose: the last target may be a lead ahead, and STOP is not "go on a little".
-            self._rest(t_s, Mode.HOLDING)
-            self._hold_rad = np.where(np.isfinite(measured_rad), measured_rad, sent_rad)
+            self._stay(t_s, sent_rad, measured_rad)
             self._tell(t_s, "stopped")
         elif self.mode not in (Mode.PARKING, Mode.PARKED):
             self._park(t_s, sent_rad)
@@ -103,8 +102,12 @@ class Pilot:
     def wish(self, t_s: float, sent_rad: FloatArray, seen: Joints) -> Wish:
         """What is wished at `t_s`. BusError if a joint has been silent for too long, ArmError if the arm
         must be let go."""
+        if seen.reset:
+            self._stop_for(
+                f"the servo of {seen.reset} had restarted and was set up again", t_s, sent_rad, seen
+            )
         if self._health is not None:
-            self._heed(self._health.judge(seen, sent_rad), t_s, sent_rad, seen.position_rad)
+            self._heed(self._health.judge(seen, sent_rad), t_s, sent_rad, seen)
         if self._silence_s(seen) > self._patience.joints_hold_s:
             return Wish(None, self.plan.at(t_s).stale_s)  # blind: not a step further
         if self.mode is Mode.FOLLOWING:
@@ -131,7 +134,7 @@ class Pilot:
         fresh, self._fresh = self._fresh, []
         return fresh
 
-    def _heed(self, verdict: Verdict, t_s: float, sent_rad: FloatArray, measured_rad: FloatArray) -> None:
+    def _heed(self, verdict: Verdict, t_s: float, sent_rad: FloatArray, seen: Joints) -> None:
         """Do what the servos' health asks for, and say so once."""
         before, self._verdict = self._verdict, verdict
         if verdict.scale != before.scale:
@@ -143,12 +146,20 @@ class Pilot:
                 self._tell(t_s, verdict.why)
                 self._park(t_s, sent_rad)
         elif verdict.level is Level.HOLD and self.mode in (Mode.FOLLOWING, Mode.PARKING):
-            self._tell(t_s, f"{verdict.why}: holding")
-            self._rest(t_s, Mode.HOLDING)
-            self._hold_rad = np.where(np.isfinite(measured_rad), measured_rad, sent_rad)
+            self._stop_for(verdict.why, t_s, sent_rad, seen)
         elif verdict.level in (Level.WARN, Level.DERATE) and before.level < verdict.level:
             slower = "; moving more slowly" if verdict.level is Level.DERATE else ""
             self._tell(t_s, verdict.why + slower)
+
+    def _stop_for(self, why: str, t_s: float, sent_rad: FloatArray, seen: Joints) -> None:
+        """End the task where the arm is, and say why."""
+        self._tell(t_s, f"{why}: holding")
+        self._stay(t_s, sent_rad, seen.position_rad)
+
+    def _stay(self, t_s: float, sent_rad: FloatArray, measured_rad: FloatArray) -> None:
+        """Hold the measured pose."""
+        self._rest(t_s, Mode.HOLDING)
+        self._hold_rad = np.where(np.isfinite(measured_rad), measured_rad, sent_rad)
 
     def _begin(self, t_s: float, task: Task, mode: Mode) -> None:
         self.task, self.mode = task, mode

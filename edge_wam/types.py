@@ -46,7 +46,8 @@ class Joints(NamedTuple):
 
     load is the fraction of the stall torque, signed; current_a, voltage_v, temperature_c as the
     servos report them; error is the servo's raw error byte (0 is healthy); fresh says which joints
-    answered this time (the others carry their last known value).
+    answered this time (the others carry their last known value); reset names a joint whose servo had lost its
+    memory (a dip of the supply) and has just got its settings and its torque back, '' for none.
     """
 
     t_s: float
@@ -58,6 +59,7 @@ class Joints(NamedTuple):
     temperature_c: FloatArray
     error: NDArray[np.uint8]
     fresh: NDArray[np.bool_]
+    reset: str = ""
 
 
 class Words(NamedTuple):

@@ -8,6 +8,10 @@
 
 The STS3215 has no watchdog: it goes on to its last goal when the host has died. So the drives' own
 speed and acceleration limits are written at start, and only near goals are ever sent (act/guard.py).
+
+Nor does it say when it has restarted (a dip of the supply): it is limp then, and its limits are gone. So
+every tick looks at the settings of one servo, in turn, and at those of a servo that answers again after it
+was silent, and gives back what is missing.
 """
 
 from __future__ import annotations
@@ -35,6 +39,9 @@ TORQUE_FRACTION = (1.0, 1.0, 1.0, 1.0, 1.0, 0.5)
 OUTSIDE_COUNTS = 20  # a limp joint may hang this far beyond its range; starting moves it back to the edge
 RELEASE_REPEATS = 3  # a sync write is never acknowledged, so the stop is repeated, then read back
 AMPERE_PER_COUNT = 0.0065
+# What a servo loses with its supply: torque, acceleration, goal, time, speed and torque limit, in a row.
+_KEPT = feetech.TORQUE_ENABLE.address
+_KEPT_BYTES = feetech.TORQUE_LIMIT.address + feetech.TORQUE_LIMIT.size - _KEPT
 
 
 class Arm:
@@ -59,6 +66,9 @@ class Arm:
         self._scale = calibration.rad_per_count
         self._sign = np.sign(self._scale)
         self._joint_count = len(calibration.joints)
+        self._started = False
+        self._turn = 0  # whose settings are looked at next
+        self._answered = np.ones(self._joint_count, bool)
 
     def connect(self) -> None:
         """Every servo there, an STS3215 in position mode, calibrated as the file says. Nothing is written."""
@@ -127,6 +137,7 @@ class Arm:
             self.bus.write(joint.id, feetech.GOAL_POSITION, int(goal))
         for joint in self.calibration.joints:
             self.bus.write(joint.id, feetech.TORQUE_ENABLE, 1)
+        self._started = True
         return self.calibration.to_rad(goals)
 
     def _whole_block(self) -> Block:
@@ -145,6 +156,7 @@ class Arm:
     def sense(self) -> Joints:
         """Where the arm is and how the servos fare. Never raises over a lost reply: see `fresh`."""
         block = self.bus.read_block()
+        reset = self._restore(block) if self._started else ""
         return Joints(
             t_s=block.t_s,
             position_rad=self.calibration.to_rad(block.position),
@@ -155,7 +167,42 @@ class Arm:
             temperature_c=_scaled(block.temperature, 1.0),
             error=block.error,
             fresh=block.fresh,
+            reset=reset,
         )
+
+    def _restore(self, block: Block) -> str:
+        """Give a servo that has lost its settings what it had at start; returns the joint's name, or ''."""
+        back = block.fresh & ~self._answered
+        self._answered = block.fresh
+        index = int(back.argmax()) if back.any() else self._turn
+        self._turn = (self._turn + 1) % self._joint_count
+        # One that is silent cannot tell, and one with an alarm has let go by itself: that is health's matter.
+        if not block.fresh[index] or block.error[index]:
+            return ""
+        joint = self.calibration.joints[index]
+        found = self.bus.peek(joint.id, _KEPT, _KEPT_BYTES)
+        wanted = self._kept(index, int(block.position[index]))
+        goal = slice(feetech.GOAL_POSITION.address - _KEPT, feetech.GOAL_SPEED.address - _KEPT)
+        if (
+            found is None
+            or found[: goal.start] + found[goal.stop :] == wanted[: goal.start] + wanted[goal.stop :]
+        ):
+            return ""
+        self.bus.poke(joint.id, _KEPT + 1, wanted[1:])  # where it is now is its goal, then torque
+        self.bus.poke(joint.id, _KEPT, wanted[:1])
+        return joint.name
+
+    def _kept(self, index: int, goal: int) -> bytes:
+        """The bytes from _KEPT on as they should be."""
+        registers = (
+            (feetech.TORQUE_ENABLE, 1),
+            (feetech.ACCELERATION, self._acceleration),
+            (feetech.GOAL_POSITION, goal),
+            (feetech.GOAL_TIME, 0),
+            (feetech.GOAL_SPEED, self._speed),
+            (feetech.TORQUE_LIMIT, self._torque[index]),
+        )
+        return b"".join(feetech.pack(register, value) for register, value in registers)
 
     def act(self, target_rad: FloatArray) -> FloatArray:
         """Send target_rad (J,) as goals; returns what was sent (J,), rounded to counts and in range.
@@ -171,6 +218,7 @@ class Arm:
 
     def release(self) -> bool:
         """Hold where it is, then torque off, repeatedly; True when every servo confirmed. Never raises."""
+        self._started = False
         with contextlib.suppress(Exception):
             block = self.bus.read_block()
             if block.fresh.all():

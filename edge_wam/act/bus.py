@@ -232,6 +232,15 @@ class FeetechBus:
         ]
         self._send(feetech.sync_write(register.address, items))
 
+    def peek(self, servo_id: int, address: int, length: int) -> bytes | None:
+        """Raw memory of one servo, asked once; None if it did not answer."""
+        reply = self._ask(feetech.read(servo_id, address, length), (servo_id,), length).get(servo_id)
+        return None if reply is None else bytes(reply.parameters)
+
+    def poke(self, servo_id: int, address: int, data: bytes) -> None:
+        """Write raw memory of one servo; never acknowledged."""
+        self._send(feetech.sync_write(address, [(servo_id, data)]))
+
     # --- outside the loop: checked, a few attempts, then a BusError -----------------------------
 
     def ping(self, servo_id: int) -> int | None:

@@ -297,3 +297,79 @@ def test_sense_and_act_together_cost_less_than_a_millisecond_of_python():
         r.arm.act(joints.position_rad)
         took_s.append(thread_time() - began_s)
     assert sorted(took_s)[100] < 0.001
+
+
+# --- a servo that restarts ----------------------------------------------------------------------
+
+
+def restarted(r, index):
+    """The servo forgets what is in its RAM, torque and all, and falls a little."""
+    r.chain.servos[index].power_on()
+    r.plant.position_rad[index] += 0.02
+    run(r, 6)
+
+
+def settings(r, index):
+    servo = r.chain.servos[index]
+    registers = (feetech.TORQUE_ENABLE, feetech.ACCELERATION, feetech.GOAL_SPEED, feetech.TORQUE_LIMIT)
+    return [servo.get(register) for register in registers]
+
+
+@pytest.mark.parametrize("index", range(6))
+def test_a_servo_that_restarts_is_seen_within_a_round_and_gets_its_settings_and_torque_back(index):
+    r = rig()
+    r.arm.start()
+    before = settings(r, index)
+    restarted(r, index)
+    assert settings(r, index) != before
+    names = [r.arm.sense().reset for _ in range(6)]
+    assert [name for name in names if name] == [r.calibration.joints[index].name]
+    assert settings(r, index) == before
+
+
+def test_one_that_was_silent_is_looked_at_as_soon_as_it_answers():
+    r = rig()
+    r.arm.start()
+    restarted(r, 4)
+    r.faults.drop(3, r.calibration.joints[4].id)
+    for _ in range(3):
+        assert r.arm.sense().reset == ""
+    r.arm._turn = 0  # whoever's turn it is
+    assert r.arm.sense().reset == "wrist_roll"
+
+
+def test_a_restarted_servo_is_held_where_it_is_and_not_thrown_to_an_old_goal():
+    r = rig()
+    r.arm.start()
+    target = READY_RAD.copy()
+    target[1] += 0.3
+    r.arm.act(target)
+    restarted(r, 1)
+    here_rad = r.plant.position_rad[1]
+    while not r.arm.sense().reset:
+        pass
+    run(r, 100)
+    assert r.plant.position_rad[1] == pytest.approx(here_rad, abs=2 * RAD_PER_COUNT)
+
+
+def test_a_servo_that_let_go_with_an_alarm_is_not_switched_on_again():
+    r = rig()
+    r.arm.start()
+    servo = r.chain.servos[2]
+    servo.power_on()
+    servo.temperature_c = 90.0
+    for _ in range(20):
+        run(r, 3)
+        assert r.arm.sense().reset == ""
+    assert servo.get(feetech.TORQUE_ENABLE) == 0
+
+
+def test_before_the_start_and_after_the_release_nothing_is_given_back():
+    r = rig()
+    for _ in range(7):
+        assert r.arm.sense().reset == ""
+    r.arm.start()
+    r.arm.release()
+    for _ in range(7):
+        assert r.arm.sense().reset == ""
+    assert not r.plant.torque_on.any()
