@@ -100,6 +100,13 @@ def parser() -> argparse.ArgumentParser:
         "--only", nargs="+", metavar="SIZE", help="sizes: these, e.g. nano tiny (default: all)"
     )
 
+    faults = verbs.add_parser(
+        "faults", parents=[common], help="let everything go wrong, and judge the bytes on the servo bus"
+    )
+    faults.add_argument("--only", default="", help="those whose name or group (wire, servo, ...) holds this")
+    faults.add_argument("--plot", type=Path, help="draw the table (PNG)")
+    faults.add_argument("--json", action="store_true", help="nothing but the JSON line")
+
     verbs.add_parser("doctor", parents=[common], help="look at everything the robot needs, move nothing")
 
     fetch = verbs.add_parser(
@@ -207,6 +214,14 @@ def _bench(arguments: argparse.Namespace) -> int:
     return code
 
 
+def _faults(arguments: argparse.Namespace) -> int:
+    from edge_wam.robot import simulated
+
+    folder = _config(arguments).robot.calibration
+    code: int = simulated("faults").main(folder, arguments.only, arguments.json, arguments.plot)
+    return code
+
+
 def _sizes(config: Config, arguments: argparse.Namespace) -> int:
     try:
         from edge_wam.train import sizes
@@ -262,6 +277,7 @@ _VERBS = {
     "run": _run,
     "evaluate": _evaluate,
     "bench": _bench,
+    "faults": _faults,
     "compile": _compile,
     "doctor": _doctor,
     "fetch-voice": _fetch_voice,

@@ -188,8 +188,8 @@ class Pilot:
         worst = int(silence_s.argmax())
         if silence_s[worst] > self._patience.joints_stop_s:
             raise BusError(
-                f"servo {self._limits.joints[worst]} has not answered for {silence_s[worst]:.1f} s; "
-                f"is its cable in? try: edge-wam doctor"
+                f"servo {self._limits.joints[worst]} has given no credible answer for "
+                f"{silence_s[worst]:.1f} s; is its cable in? try: edge-wam doctor"
             )
         return float(silence_s[worst])
 

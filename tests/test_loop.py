@@ -310,7 +310,7 @@ def test_a_joint_that_is_silent_briefly_holds_the_arm_and_for_long_ends_the_loop
     assert np.ptp(held, axis=0).max() == 0.0
     gone = Bench()
     gone.arm.silent[2] = True
-    with pytest.raises(BusError, match=r"elbow_flex has not answered for 1\.0"):
+    with pytest.raises(BusError, match=r"elbow_flex has given no credible answer for 1\.0"):
         gone.run((0.1, DO))
     assert gone.arm.released == 1
 

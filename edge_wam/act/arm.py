@@ -21,6 +21,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_wam.act import feetech
 from edge_wam.act.bus import Block, FeetechBus, IntArray
@@ -39,6 +40,9 @@ TORQUE_FRACTION = (1.0, 1.0, 1.0, 1.0, 1.0, 0.5)
 OUTSIDE_COUNTS = 20  # a limp joint may hang this far beyond its range; starting moves it back to the edge
 RELEASE_REPEATS = 3  # a sync write is never acknowledged, so the stop is repeated, then read back
 AMPERE_PER_COUNT = 0.0065
+# A joint cannot have moved farther than this since it was last believed; a reply that says so is garbage that
+# happens to have the right checksum (one in 256 has), or an encoder that lies.
+BELIEVED_RAD, BELIEVED_RAD_S, BELIEVED_MOST_RAD = 0.15, 1.5 * DRIVE_SPEED_RAD_S, 0.65
 # What a servo loses with its supply: torque, acceleration, goal, time, speed and torque limit, in a row.
 _KEPT = feetech.TORQUE_ENABLE.address
 _KEPT_BYTES = feetech.TORQUE_LIMIT.address + feetech.TORQUE_LIMIT.size - _KEPT
@@ -69,6 +73,9 @@ class Arm:
         self._started = False
         self._turn = 0  # whose settings are looked at next
         self._answered = np.ones(self._joint_count, bool)
+        self._believed_rad = np.zeros(self._joint_count)
+        self._believed_s = np.zeros(self._joint_count)
+        self.doubted = 0  # replies that were not believed
 
     def connect(self) -> None:
         """Every servo there, an STS3215 in position mode, calibrated as the file says. Nothing is written."""
@@ -138,6 +145,8 @@ class Arm:
         for joint in self.calibration.joints:
             self.bus.write(joint.id, feetech.TORQUE_ENABLE, 1)
         self._started = True
+        self._believed_rad = self.calibration.to_rad(block.position)
+        self._believed_s = np.full(self._joint_count, block.t_s)
         return self.calibration.to_rad(goals)
 
     def _whole_block(self) -> Block:
@@ -155,11 +164,15 @@ class Arm:
 
     def sense(self) -> Joints:
         """Where the arm is and how the servos fare. Never raises over a lost reply: see `fresh`."""
-        block = self.bus.read_block()
-        reset = self._restore(block) if self._started else ""
+        block, reset = self.bus.read_block(), ""
+        position_rad = self.calibration.to_rad(block.position)
+        if self._started:
+            block = block._replace(fresh=block.fresh & self._credible(position_rad, block))
+            position_rad = self._believed_rad.copy()
+            reset = self._restore(block)
         return Joints(
             t_s=block.t_s,
-            position_rad=self.calibration.to_rad(block.position),
+            position_rad=position_rad,
             velocity_rad_s=block.speed * self._scale,
             load=block.load * (0.001 * self._sign),
             current_a=_scaled(block.current, AMPERE_PER_COUNT),
@@ -169,6 +182,15 @@ class Arm:
             fresh=block.fresh,
             reset=reset,
         )
+
+    def _credible(self, position_rad: FloatArray, block: Block) -> NDArray[np.bool_]:
+        """Which joints can be where they say they are; (J,). Those are believed from now on."""
+        far_rad = BELIEVED_RAD + BELIEVED_RAD_S * (block.t_s - self._believed_s)
+        near = np.abs(position_rad - self._believed_rad) <= np.minimum(far_rad, BELIEVED_MOST_RAD)
+        new = near & block.fresh
+        self.doubted += int(np.count_nonzero(block.fresh & ~near))
+        self._believed_rad[new], self._believed_s[new] = position_rad[new], block.t_s
+        return near
 
     def _restore(self, block: Block) -> str:
         """Give a servo that has lost its settings what it had at start; returns the joint's name, or ''."""
@@ -218,13 +240,15 @@ class Arm:
 
     def release(self) -> bool:
         """Hold where it is, then torque off, repeatedly; True when every servo confirmed. Never raises."""
-        self._started = False
+        started, self._started = self._started, False
         with contextlib.suppress(Exception):
             block = self.bus.read_block()
+            here_rad = self.calibration.to_rad(block.position)
+            if started:
+                self._credible(here_rad, block)
+                here_rad = self._believed_rad
             if block.fresh.all():
-                self.bus.write_goals(
-                    self.calibration.to_counts(self.calibration.to_rad(block.position)).tolist()
-                )
+                self.bus.write_goals(self.calibration.to_counts(here_rad).tolist())
         for _ in range(RELEASE_REPEATS):
             with contextlib.suppress(Exception):
                 self.bus.write_all(feetech.TORQUE_ENABLE, [0] * self._joint_count)

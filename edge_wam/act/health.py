@@ -6,12 +6,14 @@ Steps, each with its threshold in calibration/<robot>/limits.toml, [health]:
 
     WARN     said once, until it is over
     DERATE   speed and lead shrink with the temperature, before the servo's own protection lets the arm drop
-    HOLD     a stall or collision (far behind its target *and* drawing a lot, for a while), an error byte, a
-             low supply: the task ends where the arm is, and it does not push
+    HOLD     a stall or collision (far behind its target *and* drawing a lot, for a while), a joint that does
+             not follow though it draws little (limp, a stuck encoder), an error byte, a low supply: the task
+             ends where the arm is, and it does not push
     PARK     too hot to go on: to the resting pose, slowly
     RELEASE  nothing else is left
 
-A reading that is not fresh is old news: it judges nothing.
+A reading that is not fresh is old news: it judges nothing. Nor does a single one that is: garbage on the wire
+has the right checksum once in 256 times, and was seen to report 128 degC.
 """
 
 from __future__ import annotations
@@ -42,8 +44,9 @@ class Thresholds(NamedTuple):
     """[health] of limits.toml. Temperatures in degC, voltages in V, currents in A, times in s.
 
     From warm_c to hot_c the arm slows down, to `slowest` of its speed; at hot_c it parks, at release_c it
-    lets go. stall_a and a joint's stall_lead_rad, both for stall_s, are a stall; voltage_low_v and an error
-    byte that last for settle_s hold the arm.
+    lets go. stall_a and a joint's stall_lead_rad, both for stall_s, are a stall; the latter alone, for
+    follow_s, a joint that does not follow; heat, low voltage and error bytes count once they last for
+    settle_s.
     """
 
     warm_c: float = 55.0
@@ -53,6 +56,7 @@ class Thresholds(NamedTuple):
     voltage_low_v: float = 4.5
     stall_a: float = 1.6
     stall_s: float = 0.3
+    follow_s: float = 0.6
     settle_s: float = 0.1
 
 
@@ -81,13 +85,15 @@ class Health:
     def _heat(self, seen: Joints) -> Verdict:
         index, hottest_c = self._worst(seen, seen.temperature_c)
         at = self._set
+        hot = self._lasts("hot", hottest_c >= at.hot_c, seen.t_s, at.settle_s)
+        unbearable = self._lasts("unbearable", hottest_c >= at.release_c, seen.t_s, at.settle_s)
         if hottest_c < at.warm_c:
             return _WELL
         scale = 1 - (1 - at.slowest) * min(1.0, (hottest_c - at.warm_c) / (at.hot_c - at.warm_c))
         level = Level.DERATE
-        if hottest_c >= at.release_c:
+        if unbearable:
             level = Level.RELEASE
-        elif hottest_c >= at.hot_c:
+        elif hot:
             level = Level.PARK
         return Verdict(level, scale, f"{self._joints[index]} is at {hottest_c:.0f} degC")
 
@@ -109,8 +115,14 @@ class Health:
 
     def _stall(self, seen: Joints, sent_rad: FloatArray) -> Verdict:
         behind = np.abs(sent_rad - seen.position_rad) > self._stall_lead_rad
-        pushing = seen.fresh & behind & (np.abs(seen.current_a) > self._set.stall_a)
-        if not self._lasts("stall", bool(pushing.any()), seen.t_s, self._set.stall_s):
+        behind &= seen.fresh
+        pushing = behind & (np.abs(seen.current_a) > self._set.stall_a)
+        stalled = self._lasts("stall", bool(pushing.any()), seen.t_s, self._set.stall_s)
+        if self._lasts("behind", bool(behind.any()), seen.t_s, self._set.follow_s) and not stalled:
+            return Verdict(
+                Level.HOLD, 1.0, f"{self._joints[int(behind.argmax())]} does not follow its target"
+            )
+        if not stalled:
             return _WELL
         return Verdict(Level.HOLD, 1.0, f"{self._joints[int(pushing.argmax())]} pushes against something")
 

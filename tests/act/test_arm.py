@@ -29,7 +29,8 @@ def rig(calibration: Calibration | None = None, position_rad=READY_RAD) -> Simpl
     plant = KinematicPlant(position_rad, MECHANICAL_LOW_RAD, MECHANICAL_HIGH_RAD)
     chain = ServoChain(plant, calibration)
     port = LoopPort(chain)
-    arm = Arm(FeetechBus(port, calibration.ids), calibration)
+    clock = SimpleNamespace(now_s=lambda: plant.time_s)
+    arm = Arm(FeetechBus(port, calibration.ids, clock), calibration)
     return SimpleNamespace(
         calibration=calibration, plant=plant, chain=chain, port=port, faults=port.faults, arm=arm
     )
@@ -373,3 +374,60 @@ def test_before_the_start_and_after_the_release_nothing_is_given_back():
     for _ in range(7):
         assert r.arm.sense().reset == ""
     assert not r.plant.torque_on.any()
+
+
+# --- what is not believed -----------------------------------------------------------------------
+
+
+def lying(r, index, counts, times=1):
+    """The next replies of a servo say another position, in packets that are right in every other way."""
+    servo_id, apply = r.calibration.joints[index].id, r.faults.apply
+
+    def bent(replies):
+        nonlocal times
+        out = []
+        for reply in apply(replies):
+            if reply.servo_id == servo_id and len(reply.data) == 6 + feetech.BLOCK_BYTES and times > 0:
+                times -= 1
+                there = int.from_bytes(reply.data[5:7], "little") + counts
+                data = there.to_bytes(2, "little") + reply.data[7:-1]
+                reply = reply._replace(data=feetech.status(servo_id, 0, data))
+            out.append(reply)
+        return out
+
+    r.faults.apply = bent
+
+
+def test_a_position_where_the_joint_cannot_be_is_no_answer():
+    r = rig()
+    r.arm.start()
+    lying(r, 2, 600)
+    seen = r.arm.sense()
+    assert seen.fresh.tolist() == [True, True, False, True, True, True]
+    np.testing.assert_allclose(seen.position_rad, READY_RAD, atol=RAD_PER_COUNT)
+    assert r.arm.doubted == 1
+    assert r.arm.sense().fresh.all()
+
+
+def test_a_joint_that_moves_as_fast_as_it_can_is_believed():
+    r = rig()
+    r.arm.start()
+    lying(r, 2, round(0.14 / RAD_PER_COUNT))
+    assert r.arm.sense().fresh.all()
+
+
+def test_before_the_start_an_arm_may_be_moved_by_hand_as_fast_as_one_likes():
+    r = rig()
+    r.arm.sense()
+    r.plant.position_rad[0] += 1.5
+    run(r, 1)
+    assert r.arm.sense().fresh.all()
+
+
+def test_a_release_is_no_move_even_if_an_encoder_lies():
+    r = rig()
+    r.arm.start()
+    goals = [servo.get(feetech.GOAL_POSITION) for servo in r.chain.servos]
+    lying(r, 1, -700)
+    assert r.arm.release()
+    assert [servo.get(feetech.GOAL_POSITION) for servo in r.chain.servos] == goals
