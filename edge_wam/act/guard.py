@@ -22,12 +22,16 @@ garbled reading of an encoder must not become a lunge.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from edge_wam.types import FloatArray
+
+
+FELT_RAD = 0.00077  # half a count of a 12-bit encoder: less than that is limited, but nobody's news
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +48,8 @@ class Limits:
 
 
 class Limited(NamedTuple):
-    """How many joints were limited in one call, by reason. not_finite counts the wish's and the
-    measured pose's bad numbers."""
+    """How many joints were limited in one call by what a servo can feel, by reason. not_finite counts
+    the wish's and the measured pose's bad numbers."""
 
     not_finite: int
     lead: int
@@ -101,10 +105,10 @@ def limit(
 
     counts = Limited(
         bad + int(np.count_nonzero(unseen)),
-        int(np.count_nonzero(near != wish_rad)),
-        int(np.count_nonzero(inside != near)),
-        int(np.count_nonzero(safe != inside)),
-        int(np.count_nonzero(target_rad != safe)),
+        *(
+            int(np.count_nonzero(np.abs(after - before) > FELT_RAD))
+            for before, after in itertools.pairwise((wish_rad, near, inside, safe, target_rad))
+        ),
     )
     return target_rad, counts
 

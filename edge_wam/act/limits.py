@@ -5,7 +5,7 @@ low_rad = -1.9       # calibrated range the guard allows
 high_rad = 1.9
 speed_rad_s = 2.0    # fastest change of the target
 lead_rad = 0.3       # farthest that a target may be ahead of the measured pose
-acceleration_rad_s2 = 60.0  # fastest that the target's speed may grow; 60 if it is not given
+acceleration_rad_s2 = 100.0  # fastest that the target's speed may grow; 100 if it is not given
 park_rad = 0.0       # where to rest; in every joint or in none
 stall_lead_rad = 0.3 # farther behind than this, and drawing a lot, is a stall; not watched if not given
 
@@ -29,7 +29,7 @@ from edge_wam.types import JOINTS, FloatArray
 
 _TURN_RAD = 2 * math.pi
 # Above the drives' own (act/arm.py): a policy is not slowed down by it, a jump of its wishes is.
-ACCELERATION_RAD_S2 = 60.0
+ACCELERATION_RAD_S2 = 100.0
 UNWATCHED_RAD = 2 * _TURN_RAD  # farther behind its target than this no joint can be
 
 

@@ -280,8 +280,9 @@ def plot(rows: Sequence[Row], path: Path) -> None:
         one.barh(range(len(rows)), values, color=[colours[row.outcome] for row in rows])
         one.axvline(100, color="red", lw=1)
         one.set_xlabel(name)
-    axes[0].set_yticks(range(len(rows)), [row.fault.name for row in rows], fontsize=7)
-    axes[0].invert_yaxis()
+    labels = [f"{row.fault.group}: {row.fault.name}" for row in rows]
+    axes[0].set_yticks(range(len(rows)), labels, fontsize=7)
+    axes[0].set_ylim(len(rows) - 0.4, -0.6)
     from matplotlib.patches import Patch
 
     figure.legend(

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_wam.act.guard import Limited, Limits, limit
+from edge_wam.act.guard import FELT_RAD, Limited, Limits, limit
 from edge_wam.act.limits import load_limits
 from edge_wam.act.park import Motion
 from edge_wam.errors import CalibrationError
@@ -99,7 +99,7 @@ def test_the_range_is_not_left(past):
     for edge, wish in ((LIMITS.high_rad, LIMITS.high_rad + past), (LIMITS.low_rad, LIMITS.low_rad - past)):
         target, limited = guard(wish, edge, edge)
         np.testing.assert_array_equal(target, edge)
-        assert limited.range == 6
+        assert limited.range == (6 if past > FELT_RAD else 0)
 
 
 def test_the_range_is_not_left_even_where_the_arm_was_pushed_out_of_it():
@@ -313,7 +313,7 @@ def test_limits_are_read_in_the_robots_order(tmp_path):
     loaded = load(tmp_path, GOOD)
     assert loaded.joints == JOINTS
     assert loaded.high_rad.tolist() == [1.0] * 6
-    assert loaded.acceleration_rad_s2.tolist() == [60.0] * 6  # where nothing is said of it
+    assert loaded.acceleration_rad_s2.tolist() == [100.0] * 6  # where nothing is said of it
     assert loaded.park_rad.tolist() == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]
     with pytest.raises(ValueError, match="read-only"):
         loaded.low_rad[0] = -9
