@@ -11,6 +11,7 @@ from edge_wam.loop import run
 from edge_wam.mailbox import remove_leftovers
 from edge_wam.manifest import Manifest
 from edge_wam.orders import Order, Orders, Verb, VoiceOrders
+from edge_wam.persist import persist
 from edge_wam.pilot import Pilot
 from edge_wam.process import on_interrupt
 from edge_wam.realtime import realtime
@@ -37,17 +38,23 @@ def live(config: Config, manifest: Manifest) -> int:
         orders = VoiceOrders(robot.heard, meaning(manifest), given, note)
         print("ready; say a command, or press Ctrl-C to park and leave", flush=True)
         systemd.ready("ready")
+
+        clock, rate_hz = MonotonicClock(), config.robot.control_hz
+
+        def beat(t_s: float) -> None:
+            systemd.beat(t_s, doing(pilot))
+
+        def fly() -> None:
+            try:
+                run(robot.arm, robot.thinker, orders, pilot, clock, log, rate_hz, beat)
+            finally:
+                pilot.lost(clock.now_s())
+
+        def tell(text: str) -> None:
+            print(text, flush=True)
+
         with on_interrupt(leave), realtime(say=print):
-            run(
-                robot.arm,
-                robot.thinker,
-                orders,
-                pilot,
-                MonotonicClock(),
-                log,
-                config.robot.control_hz,
-                lambda t_s: systemd.beat(t_s, doing(pilot)),
-            )
+            persist(fly, robot.reconnect, orders, clock, tell, beat)
     return 0
 
 

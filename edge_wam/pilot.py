@@ -123,6 +123,11 @@ class Pilot:
             return Wish(self._motion.at(t_s), 0.0)
         return Wish(self._hold_rad, 0.0)
 
+    def lost(self, t_s: float) -> None:
+        """The arm is gone: whatever was going on has ended, and its return starts nothing."""
+        self._rest(t_s, Mode.HOLDING)
+        self._quitting_s = self._answered_s = None
+
     def finished(self, t_s: float) -> bool:
         """Whether QUIT was ordered and has been carried out: the loop may let go."""
         if self._quitting_s is None:

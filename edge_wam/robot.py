@@ -21,6 +21,7 @@ from edge_wam.act.bus import FeetechBus, open_port
 from edge_wam.act.guard import Limits
 from edge_wam.act.health import Health
 from edge_wam.act.limits import load_health, load_limits
+from edge_wam.act.plug import Plug
 from edge_wam.config import SIMULATED, Config
 from edge_wam.errors import ConfigError
 from edge_wam.mailbox import Mailbox, private_name
@@ -143,9 +144,11 @@ class Sound(NamedTuple):
 
 @dataclass
 class House:
-    """A robot that is ready to run: its arm, policy and ears, and the simulation's stage if there is one."""
+    """A robot that is ready to run: its arm, how to get it back once its cable came out, policy and ears,
+    and the simulation's stage if there is one."""
 
     arm: Arm
+    reconnect: Callable[[], None]
     limits: Limits
     health: Health
     thinker: RemoteThinker
@@ -273,8 +276,7 @@ def house(
             path = stage.port
             say(f"simulated robot: servo bus on {path}, cameras through librealsense")
         # Before the model is loaded: a port that is not there should be known at once.
-        port = open_port(path, config.robot.baud_bps)
-        bus = FeetechBus(port, calibration.ids)
+        plug, bus = Plug(path), FeetechBus(open_port(path, config.robot.baud_bps), calibration.ids)
         stack.callback(bus.close)
         thinking = _policy_settings(config, manifest, frames, record_to)
         kept = [keep("policy", POLICY_READY_S, policy_main, thinking, open_cameras)]
@@ -285,10 +287,15 @@ def house(
             one.wait_ready()
         arm = Arm(bus, calibration)
         arm.connect()
+
+        def reconnect() -> None:
+            bus.reopen(open_port(plug.find(), config.robot.baud_bps))
+            arm.connect()
+
         health = load_health(config.robot.calibration / "limits.toml")
         stack.enter_context(Keeper(kept, say))
         thinker = RemoteThinker(states, chunks)
-        yield House(arm, limits, health, thinker, HeardReader(heard), tuple(kept), stage)
+        yield House(arm, reconnect, limits, health, thinker, HeardReader(heard), tuple(kept), stage)
 
 
 def _policy_settings(config: Config, manifest: Manifest, frames: str, record_to: str) -> PolicySettings:

@@ -10,6 +10,7 @@ The port is a pyserial port or anything shaped like one (`Port`), e.g. the simul
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import glob
 import os
@@ -191,6 +192,13 @@ class FeetechBus:
     def close(self) -> None:
         """Give the port back."""
         self._port.close()
+
+    def reopen(self, port: Port) -> None:
+        """Go on with another port; what was counted stays."""
+        with contextlib.suppress(OSError):  # the adapter is gone, and its port with it
+            self._port.close()
+        self._port = port
+        port.timeout = self._deadline_s
 
     # --- in the loop: one packet each, nothing raised over a lost reply -------------------------
 

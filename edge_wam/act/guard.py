@@ -30,7 +30,6 @@ import numpy as np
 
 from edge_wam.types import FloatArray
 
-
 FELT_RAD = 0.00077  # half a count of a 12-bit encoder: less than that is limited, but nobody's news
 
 
