@@ -17,7 +17,7 @@ VOICE := $(VENV)/.test-voice
 CONVERTERS := $(VENV)/converters
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-gpu check bench clean system
+.PHONY: help demo test test-gpu mutate check bench clean system
 
 help:  ## this list
 	@echo "edge_wam: a spoken command moves a robot arm. No hardware is needed for any of these:"
@@ -29,6 +29,12 @@ demo: system $(DEMO)  ## install (no torch), then pick up a cube as told; ARGS='
 
 test: system $(TEST) $(VOICE) $(CONVERTERS)/.made  ## install everything (torch too), then run the tests; ARGS go to pytest
 	@$(BIN)/python -m pytest $(ARGS)
+
+mutate: system $(TEST)  ## change the guard in every way there is, one at a time: a test must see each (1 min)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check mutmut==3.8.1
+	@rm -rf mutants && $(BIN)/mutmut run --max-children 2 | tail -n 3 | tr '\r' '\n' | tail -n 2
+	@! $(BIN)/mutmut results | grep -E 'survived|no tests|timeout|suspicious'
+	@rm -rf mutants
 
 test-gpu: system $(TEST)  ## on a CUDA device: build, save, load, judge and time the engines for real
 	@$(BIN)/python -m pytest tests/gpu -s -rs $(ARGS)
@@ -42,7 +48,7 @@ bench: system $(DEMO)  ## what each part costs, in one run; the last line is JSO
 	@$(BIN)/edge-wam bench $(ARGS)
 
 clean:  ## remove the environment, caches and the demo's film; runs/ (data, checkpoints) stays
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis demo.mp4 demo.gif
+	rm -rf $(VENV) mutants build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis demo.mp4 demo.gif
 	find edge_wam tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
 
 system:

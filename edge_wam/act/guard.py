@@ -92,7 +92,7 @@ def limit(
     inside = np.clip(near, low_rad, high_rad)
 
     most_rad = limits.speed_rad_s * period_s  # a step
-    last_rad = np.clip(sent_rad - before_rad, -most_rad, most_rad)
+    last_rad = sent_rad - before_rad
     push_rad = limits.acceleration_rad_s2 * period_s**2  # by which a step may be longer than the last
     back_rad = np.minimum(push_rad - np.minimum(last_rad, 0), _braking(sent_rad - low_rad, push_rad))
     forth_rad = np.minimum(push_rad + np.maximum(last_rad, 0), _braking(high_rad - sent_rad, push_rad))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_wam.act.guard import FELT_RAD, Limited, Limits, limit
+from edge_wam.act.guard import FELT_RAD, Limited, Limits, _braking, limit
 from edge_wam.act.limits import load_limits
 from edge_wam.act.park import Motion
 from edge_wam.errors import CalibrationError
@@ -131,11 +131,12 @@ def test_an_unseen_joint_keeps_its_last_target_and_the_others_move():
     assert limited.not_finite == 1
 
 
-def test_without_a_finite_last_target_nothing_may_be_sent():
-    sent = MIDDLE.copy()
-    sent[0] = np.nan
-    with pytest.raises(ValueError, match="not finite"):
-        guard(MIDDLE, sent, MIDDLE)
+def test_without_finite_last_targets_nothing_may_be_sent():
+    unknown = MIDDLE.copy()
+    unknown[0] = np.nan
+    for sent, before in ((unknown, MIDDLE), (MIDDLE, unknown)):
+        with pytest.raises(ValueError, match="not finite"):
+            guard(MIDDLE, sent, MIDDLE, before)
 
 
 def test_the_inputs_are_not_written_to():
@@ -253,6 +254,38 @@ def test_it_brakes_in_time_before_the_end_of_the_range(sign):
 def test_an_obstacle_stops_the_target_at_the_lead_however_fast_it_came():
     target, _ = guard(MIDDLE + 1, MIDDLE + LIMITS.lead_rad, MIDDLE, MIDDLE + LIMITS.lead_rad - STEP, SOFT)
     np.testing.assert_allclose(target, MIDDLE + LIMITS.lead_rad)
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_a_target_too_far_ahead_comes_back_at_full_speed_however_it_stood(sign):
+    sent = MIDDLE + sign * (LIMITS.lead_rad + 0.3)
+    target, _ = guard(sent, sent, MIDDLE, sent, SOFT)
+    np.testing.assert_allclose(sign * (sent - target), STEP)
+
+
+def test_the_longest_step_before_an_end_is_one_that_can_still_be_braked():
+    push = np.array([0.01])
+    for room, step in (
+        (0, 0),
+        (0.5, 0.5),
+        (1, 1),
+        (2, 1.5),
+        (2.9, 1.95),
+        (3, 2),
+        (4.5, 2.5),
+        (6, 3),
+        (55, 10),
+    ):
+        assert _braking(room * push, push) == pytest.approx(step * push)
+
+
+def test_what_a_servo_cannot_feel_is_not_counted():
+    closed = MIDDLE.copy()
+    closed[5] = 0.0
+    for past, counted in ((FELT_RAD, 0), (1.01 * FELT_RAD, 1)):
+        wish = closed.copy()
+        wish[5] = -past
+        assert guard(wish, closed, closed)[1] == Limited(0, 0, counted, 0, 0)
 
 
 def test_a_last_step_that_is_no_step_does_not_make_the_next_one_longer():
