@@ -97,12 +97,14 @@ class Monitor:
                 return
             packet = bytes(stream[start + 2 : end])
             del stream[:end]
+            if length < 2:
+                continue
             servo_id, code, parameters = packet[0], packet[2], packet[3:-1]
             if (~sum(packet[:-1]) & 0xFF) != packet[-1]:
                 continue
-            if code == _WRITE:
+            if code == _WRITE and parameters:
                 yield servo_id, parameters[0], parameters[1:]
-            elif code == _SYNC_WRITE:
+            elif code == _SYNC_WRITE and len(parameters) > 2:
                 size = parameters[1]
                 for at in range(2, len(parameters), size + 1):
                     yield parameters[at], parameters[0], parameters[at + 1 : at + 1 + size]

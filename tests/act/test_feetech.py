@@ -261,3 +261,8 @@ def test_random_noise_never_stops_the_reader():
         reader.feed(generator.randbytes(generator.randrange(60)))
     reader.finish()
     assert reader.feed(wire(ONE)) == [ONE]
+
+
+def test_a_register_s_bytes_are_as_many_as_it_has():
+    with pytest.raises(ValueError, match="goal_position has 2 bytes, got 3"):
+        feetech.unpack(feetech.GOAL_POSITION, b"\0\0\0")
