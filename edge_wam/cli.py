@@ -87,10 +87,11 @@ def parser() -> argparse.ArgumentParser:
     bench.add_argument(
         "what",
         nargs="?",
-        choices=("parts", "engine", "chain", "sizes"),
+        choices=("parts", "loop", "engine", "chain", "sizes"),
         default="parts",
-        help="parts: of a tick and of a thought. engine: every one this machine can run. "
-        "chain: from 16 eager steps with video to one step in INT8. sizes: from nano to 1.3B",
+        help="parts: of a tick and of a thought. loop: how late it is, and the bus, beside others. "
+        "engine: every one this machine can run. chain: from 16 eager steps with video to one in INT8. "
+        "sizes: from nano to 1.3B",
     )
     bench.add_argument("--plot", type=Path, help="engine: draw every call; sizes: the curve (PNG)")
     bench.add_argument("--save", type=Path, help="engine: write the figures here, as a baseline")
@@ -195,6 +196,10 @@ def _bench(arguments: argparse.Namespace) -> int:
     config, rounds = _config(arguments), max(1, arguments.rounds)
     if arguments.what == "chain":
         return _chain(config, rounds)
+    if arguments.what == "loop":
+        loop = simulated("bench_loop")
+        code: int = loop.main(config.robot.calibration, rounds, picture=arguments.plot)
+        return code
     if arguments.what == "sizes":
         return _sizes(config, arguments)
     if arguments.what == "engine":
@@ -208,7 +213,7 @@ def _bench(arguments: argparse.Namespace) -> int:
             arguments.save,
             arguments.compare,
         )
-    code: int = simulated("bench").main(
+    code = simulated("bench").main(
         config.robot.calibration, config.model.folder, config.model.threads, rounds
     )
     return code
