@@ -108,6 +108,12 @@ def parser() -> argparse.ArgumentParser:
     faults.add_argument("--plot", type=Path, help="draw the table (PNG)")
     faults.add_argument("--json", action="store_true", help="nothing but the JSON line")
 
+    soak = verbs.add_parser(
+        "soak", parents=[common], help="hours of faults in simulated time, on one arm (a day takes about one)"
+    )
+    soak.add_argument("--hours", type=float, default=1.0)
+    soak.add_argument("--seed", type=int, default=0, help="which faults, and when")
+
     verbs.add_parser("doctor", parents=[common], help="look at everything the robot needs, move nothing")
 
     fetch = verbs.add_parser(
@@ -227,6 +233,14 @@ def _faults(arguments: argparse.Namespace) -> int:
     return code
 
 
+def _soak(arguments: argparse.Namespace) -> int:
+    from edge_wam.robot import simulated
+
+    folder = _config(arguments).robot.calibration
+    code: int = simulated("soak").main(folder, arguments.hours, arguments.seed)
+    return code
+
+
 def _sizes(config: Config, arguments: argparse.Namespace) -> int:
     try:
         from edge_wam.train import sizes
@@ -283,6 +297,7 @@ _VERBS = {
     "evaluate": _evaluate,
     "bench": _bench,
     "faults": _faults,
+    "soak": _soak,
     "compile": _compile,
     "doctor": _doctor,
     "fetch-voice": _fetch_voice,

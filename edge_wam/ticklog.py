@@ -113,6 +113,16 @@ class TickLog:
         self._chunks += entered is not None
         self._limited += limited.any
 
+    @property
+    def misses(self) -> int:
+        """Slots skipped so far."""
+        return self._misses
+
+    @property
+    def limited(self) -> int:
+        """Ticks so far in which the guard changed the wish."""
+        return self._limited
+
     def history(self) -> History:
         """A copy of the ticks kept, in order of time."""
         order = np.arange(max(0, self._count - self._capacity), self._count) % self._capacity

@@ -34,7 +34,7 @@ from edge_wam.pilot import Mode, Patience, Pilot
 from edge_wam.remote import RemoteThinker
 from edge_wam.sim.kinematic import STEP_S, KinematicPlant
 from edge_wam.sim.monitor import Monitor, Worst
-from edge_wam.sim.servos import Reply, ServoChain
+from edge_wam.sim.servos import SUPPLY_V, Reply, ServoChain
 from edge_wam.sim.wire import Faults, LoopPort
 from edge_wam.ticklog import TickLog
 from edge_wam.types import JOINTS, ActionChunk
@@ -115,6 +115,17 @@ class Rig:
         self._due.append((t_s, what))
         self._due.sort(key=lambda item: item[0])
 
+    def mend(self) -> None:
+        """Everything as it was before any fault; the arm stays where it is."""
+        self.think, self.replan_s, self.every = self.swing, REPLAN_S, []
+        self.tamper.bend, self.tamper.unplugged = None, False
+        self.tamper.forget()
+        self.chain.supply_v = SUPPLY_V
+        for servo in self.chain.servos:
+            servo.temperature_c = min(servo.temperature_c, 40.0)
+        self.plant.load[:] = 0.0
+        self.orders.__dict__.pop("take", None)  # what fault_list.paused and hog put in its way
+
     def swing(self, t_s: float) -> ActionChunk:
         """What a policy in its right mind sends: a slow swing, seen THOUGHT_S ago."""
         t0_s = t_s - THOUGHT_S
@@ -145,12 +156,14 @@ class Rig:
 
     def notice(self) -> None:
         """Once a tick, once the fault has begun: has anything changed that tells of trouble?"""
-        bus, plan, loop = self.arm.bus.counts, self.pilot.plan.counts, self.log.figures()
+        if self.trouble is not None:
+            return
+        bus, plan, log = self.arm.bus.counts, self.pilot.plan.counts, self.log
         wire = (bus.missing, bus.garbled, bus.late, bus.noise_bytes, self.arm.doubted)
-        now = (*wire, *plan[1:], len(self.pilot.events), loop.limited, loop.misses)
+        now = (*wire, *plan[1:], len(self.pilot.events), log.limited, log.misses)
         if self._well is None or self.t_s < FAULT_S:
             self._well = now
-        elif self.trouble is None and now != self._well and self.t_s < QUIT_S:
+        elif now != self._well and self.t_s < QUIT_S:
             self.trouble = self.t_s
 
     def take(self) -> list[Order]:

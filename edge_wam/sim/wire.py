@@ -69,6 +69,11 @@ class Faults:
         """Put stray bytes before replies."""
         self._add(_Fault("noise", servo_id, count, 0.0, data))
 
+    def forget(self) -> None:
+        """Cancel every appointment."""
+        with self._lock:
+            self._due.clear()
+
     def _add(self, fault: _Fault) -> None:
         with self._lock:
             self._due.append(fault)
