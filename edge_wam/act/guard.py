@@ -1,6 +1,6 @@
 """The last word before the servos: finite, near the arm, in range, not too fast, not too sudden.
 
-Pure arithmetic that trusts nobody upstream. Four promises hold for every call with finite last
+Pure arithmetic that trusts nobody upstream. Five promises hold for every call with finite last
 targets, whatever is wished or measured, and are tested as such:
 
 1. the target is finite and never farther than one step (speed * period) from the last target sent;
@@ -13,6 +13,9 @@ targets, whatever is wished or measured, and are tested as such:
    Slowing down is not limited: a stop that takes its time is no stop, and the drives' own profile
    (act/arm.py) makes it a soft one.
 
+5. where the robot's folder says how the arm is built (act/floor.py), no target takes the gripper below the
+   floor, nor, where it was found there, deeper.
+
 Speed is limited against the last target *sent*: against the measured pose, gravity's sag would pull
 the target down a little every tick. Lead is limited against the *measured* pose: against the sent
 one it would wind up against an obstacle. Speed comes last and so has priority over lead: one
@@ -24,7 +27,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -33,9 +36,18 @@ from edge_wam.types import FloatArray
 FELT_RAD = 0.00077  # half a count of a 12-bit encoder: less than that is limited, but nobody's news
 
 
+class Ground(Protocol):
+    """What lies below the arm (act/floor.py)."""
+
+    def reach(self, from_rad: FloatArray, to_rad: FloatArray) -> FloatArray:
+        """As far from one pose towards another as there is room."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the arm may do. All arrays (J,), read-only; park_rad is None if there is no resting pose."""
+    """What the arm may do. All arrays (J,), read-only; park_rad is None if there is no resting pose, floor
+    if nothing is known of the arm's geometry."""
 
     joints: tuple[str, ...]
     low_rad: FloatArray
@@ -44,6 +56,7 @@ class Limits:
     lead_rad: FloatArray
     acceleration_rad_s2: FloatArray
     park_rad: FloatArray | None = None
+    floor: Ground | None = None
 
 
 class Limited(NamedTuple):
@@ -55,6 +68,7 @@ class Limited(NamedTuple):
     range: int
     acceleration: int
     speed: int
+    floor: int = 0
 
     @property
     def any(self) -> bool:
@@ -100,13 +114,15 @@ def limit(
 
     # The hard ones again, for a step that was not free to be as short as they wish.
     safe = np.clip(np.clip(smooth, nearest_rad, farthest_rad), low_rad, high_rad)
-    target_rad = np.clip(safe, sent_rad - most_rad, sent_rad + most_rad)
+    fast = np.clip(safe, sent_rad - most_rad, sent_rad + most_rad)
+    # On the way from one pose that keeps the other promises to another, so that they are kept.
+    target_rad = fast if limits.floor is None else limits.floor.reach(sent_rad, fast)
 
     counts = Limited(
         bad + int(np.count_nonzero(unseen)),
         *(
             int(np.count_nonzero(np.abs(after - before) > FELT_RAD))
-            for before, after in itertools.pairwise((wish_rad, near, inside, safe, target_rad))
+            for before, after in itertools.pairwise((wish_rad, near, inside, safe, fast, target_rad))
         ),
     )
     return target_rad, counts

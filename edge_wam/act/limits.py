@@ -1,4 +1,5 @@
-"""calibration/<robot>/limits.toml -> the guard's Limits and the thresholds of act/health.py.
+"""calibration/<robot>/limits.toml -> the guard's Limits (with the floor of geometry.toml beside it) and the
+thresholds of act/health.py.
 
 [joint.shoulder_pan]
 low_rad = -1.9       # calibrated range the guard allows
@@ -22,6 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from edge_wam import tomlfile
+from edge_wam.act.floor import load_floor
 from edge_wam.act.guard import Limits
 from edge_wam.act.health import Health, Thresholds
 from edge_wam.errors import CalibrationError, nearest
@@ -71,7 +73,8 @@ def _read(path: Path, joints: Sequence[str]) -> tuple[Limits, Health]:
         )
     low, high, speed, lead, acceleration = (_frozen(column) for column in zip(*rows, strict=True))
     park = _frozen(parks) if parks else None
-    limits = Limits(tuple(joints), low, high, speed, lead, acceleration, park)
+    floor = load_floor(path.parent, joints)
+    limits = Limits(tuple(joints), low, high, speed, lead, acceleration, park, floor)
     return limits, Health(joints, thresholds, _frozen(stalls))
 
 

@@ -209,6 +209,11 @@ def reordered(rig: Rig, t_s: float) -> ActionChunk:
     return other(later_s=-0.15 if round(t_s / rig.replan_s) % 2 else 0.0)(rig, t_s)
 
 
+def into_the_table(rig: Rig, t_s: float) -> ActionChunk:
+    """Shoulder forward, elbow out, fingers down."""
+    return _rows(rig, t_s, lambda rows: np.tile([0.0, 1.2, 0.2, 0.2, 0.0, 0.5], (len(rows), 1)))
+
+
 def shaking(rig: Rig, t_s: float) -> ActionChunk:
     off_rad = 0.5 if round(t_s / rig.replan_s) % 2 else -0.5
     return _rows(rig, t_s, lambda rows: rows + off_rad)
@@ -325,6 +330,7 @@ FAULTS: tuple[Fault, ...] = (
     mind("sends infinity", "parked", one_is(math.inf)),
     mind("sends a pose beyond the range", "parked", one_is(9.0)),
     mind("jumps by 0.7 rad", "went on", rows(lambda target_rad: target_rad + 0.7)),
+    mind("drives the gripper into the table", "went on", into_the_table),
     mind("shakes by a radian, five times a second", "went on", shaking),
     mind("sends chunks that are a second old", "parked", other(later_s=-1.0)),
     mind("has another clock: chunks from the future", "parked", other(later_s=60.0)),

@@ -41,7 +41,7 @@ from edge_wam.types import JOINTS, ActionChunk
 
 BEGIN_S, FAULT_S, QUIT_S = 0.3, 2.0, 6.0
 ROWS, DT_S, REPLAN_S, THOUGHT_S = 16, 1 / 30, 0.1, 0.06
-MIDDLE_RAD = np.array([0.1, -0.9, 0.9, 0.6, -0.3, 0.6])
+MIDDLE_RAD = np.array([0.1, -1.1, 0.7, 0.6, -0.3, 0.6])
 SWING_RAD, SWING_S = np.array([0.4, 0.3, 0.3, 0.3, 0.4, 0.3]), 3.0
 
 
@@ -273,7 +273,7 @@ def report(rows: Sequence[Row]) -> list[dict[str, object]]:
             "outcome": row.outcome,
             "expected": row.fault.expected,
             "unsafe": list(row.worst.unsafe[:3]),
-            "said": list(row.said),
+            "said": list(dict.fromkeys(row.said)),
         }
         for row in rows
     ]

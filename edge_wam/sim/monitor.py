@@ -2,8 +2,8 @@
 
 It decodes what the host writes with a few lines of its own (not act/feetech.py, which wrote it), notes every
 goal that reaches a servo, and says what no goal may do: leave the range, be farther from the last goal than
-the speed allows in one tick, or run ahead of where the joint really is. A goal where the joint is moves
-nothing, however far away the last one was.
+the speed allows in one tick, run ahead of where the joint really is, or take the gripper into the table. A
+goal where the joint is moves nothing, however far away the last one was.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from edge_wam.act.calibration import Calibration
+from edge_wam.act.floor import Floor
 from edge_wam.act.guard import Limits
 from edge_wam.types import FloatArray
 
@@ -22,6 +23,7 @@ _WRITE, _SYNC_WRITE = 0x03, 0x83
 # Goals are whole counts (a half a side), and a joint moves on between its reading and the goal.
 COUNT_RAD, LEAD_SLACK_RAD = 2 * np.pi / 4096, 0.1
 HERE_RAD = 0.02
+FLOOR_SLACK_M = 0.002
 
 
 class Worst(NamedTuple):
@@ -49,6 +51,7 @@ class Monitor:
         self._step_rad = limits.speed_rad_s * period_s
         self._last_rad: dict[int, float] = {}
         self._bytes = bytearray()
+        self._floor = limits.floor if isinstance(limits.floor, Floor) else None
         self._step = self._lead = self._outside_rad = 0.0
         self._unsafe: list[str] = []
         self.goals = 0
@@ -60,10 +63,21 @@ class Monitor:
     def see(self, data: bytes) -> None:
         """Bytes from the host, in any pieces."""
         self._bytes += data
+        goals = self.goals
         for servo_id, address, payload in self._writes():
             if servo_id in self._index and address <= _GOAL and address + len(payload) >= _GOAL_END:
                 raw = int.from_bytes(payload[_GOAL - address : _GOAL_END - address], "little")
                 self._goal(self._index[servo_id], -(raw & 0x7FFF) if raw & 0x8000 else raw)
+
+        if self._floor is not None and self.goals > goals and len(self._last_rad) == len(self._index):
+            self._height(self._floor)
+
+    def _height(self, floor: Floor) -> None:
+        """Of the pose that all goals make together."""
+        goals_rad = np.array([self._last_rad[index] for index in sorted(self._last_rad)])
+        least_m = min(floor.height_m, floor.lowest_m(self._true_rad())) - FLOOR_SLACK_M
+        if (lowest_m := floor.lowest_m(goals_rad)) < least_m:
+            self._unsafe.append(f"the gripper was sent to {1e3 * lowest_m:.0f} mm above the table")
 
     def _goal(self, index: int, count: int) -> None:
         limits, joint = self._limits, self._calibration.joints[index]
