@@ -1,6 +1,6 @@
 """Shows a model's graphs to Torch-TensorRT's converters where no GPU is; prints what they say, as JSON.
 
-    python tests/train/converters.py FOLDER_OF_PACKAGES MODEL [--build] [--odd]
+    python tests/train/converters.py FOLDER_OF_PACKAGES MODEL [--only GRAPH ...] [--build GRAPH ...] [--odd]
 
 Three things are pretended, all of them only here: that there is a CUDA device (torch_tensorrt asks at
 import), that its C++ runtime is not there (that library wants CUDA's), and that a built engine could be
@@ -13,6 +13,7 @@ Such an engine runs on a PC's RTX card, not on a Jetson: this proves that the gr
 
 from __future__ import annotations
 
+import argparse
 import inspect
 import json
 import os
@@ -88,26 +89,34 @@ def make_odd():
 
 
 def main():
-    packages, folder, *rest = sys.argv[1:]
-    sys.path.append(packages)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("packages")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--only", nargs="+", default=("context", "act", "dream"))
+    parser.add_argument("--build", nargs="+", default=())
+    parser.add_argument("--odd", action="store_true")
+    given = parser.parse_args()
+    sys.path.append(given.packages)
     warnings.simplefilter("ignore")
     torch_tensorrt = pretend()
     from edge_wam import manifest as manifests
     from edge_wam.train import tensorrt, weights
 
-    folder, dynamo = Path(folder), torch_tensorrt.dynamo
+    folder, dynamo = given.folder, torch_tensorrt.dynamo
     convert = dynamo.convert_exported_program_to_serialized_trt_engine
     settings = tensorrt.settings(inspect.signature(dynamo.compile).parameters)
     known = {k: v for k, v in settings.items() if k in inspect.signature(convert).parameters}
-    if "--build" in rest:
+    if given.build:
         never_load()
-    if "--odd" in rest:
+    if given.odd:
         make_odd()
     model, found = weights.load(folder, manifests.load(folder)), {}
     for name, program, inputs in tensorrt.exported(model, tensorrt.examples_of(folder), "cpu"):
+        if name not in given.only:
+            continue
         found[name] = tensorrt.partition(dynamo.compile, program, inputs, settings)._asdict()
         found[name]["rounded"] = sum("quantize_op" in str(node.target) for node in program.graph.nodes)
-        if "--build" in rest:
+        if name in given.build:
             try:
                 found[name]["bytes"] = len(convert(program, arg_inputs=inputs, **known))
             except RuntimeError as error:
