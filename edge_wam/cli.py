@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from edge_wam import __version__
-from edge_wam import config as settings
+from edge_wam import __version__, layers
 from edge_wam.config import Config
 from edge_wam.errors import EdgeWamError
 
@@ -22,6 +21,9 @@ def parser() -> argparse.ArgumentParser:
 
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--config", type=Path, help="settings (TOML); default: the simulated robot")
+    common.add_argument(
+        "--set", action="append", default=[], metavar="TABLE.KEY=VALUE", help="one setting over all files"
+    )
     common.add_argument("--model", type=Path, help="model folder, instead of the settings'")
 
     demo = verbs.add_parser(
@@ -114,6 +116,7 @@ def parser() -> argparse.ArgumentParser:
     soak.add_argument("--hours", type=float, default=1.0)
     soak.add_argument("--seed", type=int, default=0, help="which faults, and when")
 
+    verbs.add_parser("config", parents=[common], help="every setting, and where it comes from")
     verbs.add_parser("doctor", parents=[common], help="look at everything the robot needs, move nothing")
 
     fetch = verbs.add_parser(
@@ -136,13 +139,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
+REAL = ("run", "doctor", "compile", "config")  # verbs of a robot that has been set up
+
+
+def _layered(arguments: argparse.Namespace) -> layers.Layered:
+    """--config, or for what may move a real arm the system's and the user's files; the rest on top."""
+    usual = layers.files() if arguments.verb in REAL else []
+    paths = usual if arguments.config is None else [arguments.config]
+    return layers.load(paths, arguments.set)
+
+
 def _config(arguments: argparse.Namespace) -> Config:
-    config = settings.load(arguments.config)
+    config = _layered(arguments).config
     if arguments.model is not None:
         config = replace(config, model=replace(config.model, folder=arguments.model))
     if language := getattr(arguments, "language", ""):
         config = replace(config, voice=replace(config.voice, language=language))
     return config
+
+
+def _show_config(arguments: argparse.Namespace) -> int:
+    print(layers.show(_layered(arguments)))
+    return 0
 
 
 def _demo(arguments: argparse.Namespace) -> int:
@@ -296,6 +314,7 @@ _VERBS = {
     "run": _run,
     "evaluate": _evaluate,
     "bench": _bench,
+    "config": _show_config,
     "faults": _faults,
     "soak": _soak,
     "compile": _compile,

@@ -28,7 +28,8 @@
     joints_stop_s = 1.0                     # ... let go
     frame_s = 0.5                           # a camera has no newer frame: no new chunk
 
-Relative folders are relative to the file they stand in, the defaults to the project's folder.
+Relative folders are relative to the file they stand in, the defaults to the project's folder. Several files,
+the environment and flags: layers.py.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from pathlib import Path
 from edge_wam import tomlfile
 from edge_wam.errors import ConfigError
 from edge_wam.pilot import Patience
-from edge_wam.tomlfile import Table
+from edge_wam.tomlfile import Scalar, Table
 
 SIMULATED = "sim"
 ENGINES = ("auto", "vosk", "pocketsphinx")
@@ -115,11 +116,34 @@ def home() -> Path:
 def load(path: Path | None = None) -> Config:
     """Settings from `path` over the defaults. ConfigError names the key, what was expected and found."""
     if path is None:
-        return _config(Table({}, "the defaults", ConfigError), home())
-    return _config(tomlfile.read(path, ConfigError, "settings"), path.resolve().parent)
+        return check(Table({}, "the defaults", ConfigError), home())
+    return check(tomlfile.read(path, ConfigError, "settings"), path.resolve().parent)
 
 
-def _config(top: Table, base: Path) -> Config:
+def as_tables(config: Config) -> dict[str, dict[str, Scalar]]:
+    """The settings as their file would have them, every key."""
+    robot, model, voice, stale = config.robot, config.model, config.voice, config.stale
+    return {
+        "robot": {
+            "calibration": str(robot.calibration),
+            "port": robot.port,
+            "baud_bps": robot.baud_bps,
+            "control_hz": robot.control_hz,
+        },
+        "model": {
+            "folder": str(model.folder),
+            "replan_s": model.replan_s,
+            "steps": model.steps,
+            "threads": model.threads,
+        },
+        "cameras": {camera.name: camera.source for camera in config.cameras},
+        "voice": {name: getattr(voice, name) for name in ("engine", "language", "vosk_model", "device")},
+        "stale": {**stale.patience._asdict(), "frame_s": stale.frame_s},
+    }
+
+
+def check(top: Table, base: Path) -> Config:
+    """Settings from a table; relative folders are relative to `base`. ConfigError as in `load`."""
     config = Config(
         top.where,
         _robot(top.table("robot", optional=True), base),

@@ -11,7 +11,7 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from edge_wam.errors import EdgeWamError, nearest
 
@@ -138,13 +138,26 @@ _KINDS: dict[object, str] = {str: "string", int: "whole number", list: "list", d
 
 def read(path: Path, error: type[EdgeWamError], what: str) -> Table:
     """The file's top table. `error` if it is not there or not TOML; `what` is what it is for."""
+    return Table(load(path, error, what), str(path), error)
+
+
+def load(path: Path, error: type[EdgeWamError], what: str) -> dict[str, Any]:
+    """As `read`, unchecked."""
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as cause:
         raise error(f"{what}: cannot read {path} ({cause.strerror})") from cause
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as cause:
         raise error(f"{what}: {path} is not TOML: {cause}") from cause
-    return Table(content, str(path), error)
+    return content
+
+
+def value(text: str) -> Any:
+    """What TOML makes of the text on the right of an equals sign; the text itself if that is not TOML."""
+    try:
+        return tomllib.loads(f"it = {text}")["it"]
+    except tomllib.TOMLDecodeError:
+        return text
 
 
 def dumps(content: Mapping[str, Value], comment: str = "") -> str:
