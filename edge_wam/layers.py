@@ -6,8 +6,8 @@
     flags (--set robot.port=...)
 
 `--config FILE` stands in for both files. Only what may move a real arm reads the files by itself (run,
-doctor, compile, config): the demo must stay simulated on a robot, too. Every layer is checked alone, so that a
-mistake is named with the place where it was made.
+doctor, compile, config): the demo must stay simulated on a robot, too. Every layer is checked alone, so that
+a mistake is named with the place where it was made.
 """
 
 from __future__ import annotations
