@@ -117,7 +117,10 @@ def parser() -> argparse.ArgumentParser:
     soak.add_argument("--seed", type=int, default=0, help="which faults, and when")
 
     verbs.add_parser("config", parents=[common], help="every setting, and where it comes from")
-    verbs.add_parser("doctor", parents=[common], help="look at everything the robot needs, move nothing")
+    doctor = verbs.add_parser(
+        "doctor", parents=[common], help="look at everything the robot needs, move nothing"
+    )
+    doctor.add_argument("--json", action="store_true", help="the findings as JSON")
 
     fetch = verbs.add_parser(
         "fetch-voice", help="download the speech model of a language, size and sha256 checked"
@@ -299,7 +302,7 @@ def _compile(arguments: argparse.Namespace) -> int:
 def _doctor(arguments: argparse.Namespace) -> int:
     from edge_wam.service.doctor import examine
 
-    return examine(_config(arguments))
+    return examine(_config(arguments), arguments.json)
 
 
 def _fetch_voice(arguments: argparse.Namespace) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -12,37 +13,53 @@ from edge_wam.config import SIMULATED, Config
 from edge_wam.errors import EdgeWamError
 from edge_wam.robot import check
 from edge_wam.sense.voice import describe, open_recogniser
+from edge_wam.service import looks
 from edge_wam.think.choice import open_engine
 
 
 class Finding(NamedTuple):
-    """One line of the doctor's."""
+    """One line of the doctor's. state: ok, warn (it runs, but) or FAIL."""
 
     what: str
-    well: bool
+    state: str
     text: str
 
 
-def examine(config: Config) -> int:
-    """Print every finding. 0 if all is well, 1 if not."""
-    looks: list[tuple[str, Callable[[Config], str]]] = [
-        ("settings", lambda c: c.source),
-        ("calibration and limits", _robot),
-        ("model", _model),
-        ("recogniser", _recogniser),
-        ("servo bus", _bus),
-    ]
-    findings = [_look(what, look, config) for what, look in looks]
-    for finding in findings:
-        print(f"{'ok  ' if finding.well else 'FAIL'}  {finding.what:<24}{finding.text}")
-    return 0 if all(finding.well for finding in findings) else 1
+LOOKS: tuple[tuple[str, Callable[[Config], str]], ...] = (
+    ("machine", lambda _: looks.machine()),
+    ("packages", lambda _: looks.packages()),
+    ("real time", lambda _: looks.real_time()),
+    ("room", lambda _: looks.room()),
+    ("settings", lambda config: config.source),
+    ("calibration and limits", lambda config: _robot(config)),
+    ("model", lambda config: _model(config)),
+    ("recogniser", lambda config: _recogniser(config)),
+    ("microphone", looks.microphone),
+    ("cameras", looks.cameras),
+    ("adapter", looks.adapter),
+    ("servo bus", lambda config: _bus(config)),
+)
+
+
+def examine(config: Config, as_json: bool = False) -> int:
+    """Print every finding, as it is found. 0 if the robot could start, 1 if not."""
+    findings = []
+    for what, look in LOOKS:
+        findings.append(_look(what, look, config))
+        if not as_json:
+            print(f"{findings[-1].state:<6}{what:<24}{findings[-1].text}", flush=True)
+    if as_json:
+        print(json.dumps([finding._asdict() for finding in findings]))
+    return 1 if any(finding.state == "FAIL" for finding in findings) else 0
 
 
 def _look(what: str, look: Callable[[Config], str], config: Config) -> Finding:
     try:
-        return Finding(what, True, look(config))
+        return Finding(what, "ok", look(config))
+    except looks.Imperfect as warning:
+        return Finding(what, "warn", str(warning))
     except EdgeWamError as error:
-        return Finding(what, False, str(error))
+        return Finding(what, "FAIL", str(error))
 
 
 def _robot(config: Config) -> str:

@@ -1,0 +1,172 @@
+"""What the doctor finds out about the machine itself: each look returns what was found, or raises.
+
+Imperfect is a robot that runs, but not as well as it could; any other EdgeWamError is one that does not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from edge_wam.config import SIMULATED, Config
+from edge_wam.errors import CameraError, EdgeWamError
+from edge_wam.realtime import realtime
+from edge_wam.think import store
+
+RUNTIME = ("numpy", "openvino", "safetensors", "pyserial", "tqdm")
+HARDWARE = ("pyrealsense2", "sounddevice", "soxr")
+RECOGNISERS = ("vosk", "pocketsphinx")
+_FREE_MB = 500
+
+
+class Imperfect(EdgeWamError):
+    """Worth a line, no reason not to start."""
+
+
+def machine(root: Path = Path("/")) -> str:
+    """The system, and the Jetson's power mode if it is one."""
+    said = [_os_name(root), platform.machine(), f"{os.cpu_count()} cores"]
+    l4t = root / "etc/nv_tegra_release"
+    if not l4t.is_file():
+        return ", ".join(said)
+    said.append(l4t.read_text(encoding="utf-8").splitlines()[0].strip("# ").split(", GCID")[0])
+    mode = _first_line(["nvpmodel", "-q"])
+    said.append(mode or "power mode unknown")
+    if "MAXN" not in mode:
+        raise Imperfect(f"{', '.join(said)}; full speed: sudo nvpmodel -m 0 && sudo jetson_clocks")
+    return ", ".join(said)
+
+
+def packages(found: Callable[[str], str] = version) -> str:
+    """Python, and what the robot imports. Missing runtime packages are an error, others a warning."""
+    have, lacking = [], []
+    for name in (*RUNTIME, *HARDWARE, *RECOGNISERS):
+        try:
+            have.append(f"{name} {found(name)}")
+        except PackageNotFoundError:
+            lacking.append(name)
+    told = f"Python {platform.python_version()}, {', '.join(have)}"
+    if bad := [name for name in lacking if name in RUNTIME]:
+        raise EdgeWamError(f"{told}; missing: {', '.join(bad)}; try: pip install {' '.join(bad)}")
+    hears = any(name not in lacking for name in RECOGNISERS)
+    if worth := [name for name in lacking if name in HARDWARE or not hears]:
+        raise Imperfect(f"{told}; missing: {', '.join(worth)}; try: pip install {' '.join(worth)}")
+    return told
+
+
+def real_time() -> str:
+    """What the control loop would get of this kernel."""
+    said: list[str] = []
+    with realtime(said.append):
+        pass
+    if said:
+        raise Imperfect("; ".join(said))
+    return "SCHED_FIFO, a core of its own, locked memory"
+
+
+def room(root: Path | None = None, memory: Path = Path("/dev/shm")) -> str:
+    """Space for engines and for the mailboxes."""
+    place = store.state() if root is None else root
+    while not place.exists():
+        place = place.parent
+    told = []
+    for where in (place, memory):
+        free_mb = shutil.disk_usage(where).free >> 20
+        if free_mb < _FREE_MB:
+            raise Imperfect(f"{free_mb} MB free in {where}; less than {_FREE_MB} is little")
+        told.append(f"{free_mb / 1024:.1f} GB free in {where}")
+    return ", ".join(told)
+
+
+def adapter(config: Config, sys_tty: Path = Path("/sys/class/tty")) -> str:
+    """How long the USB adapter may sit on a reply: FTDI's chips wait 16 ms unless told otherwise."""
+    if config.robot.port == SIMULATED:
+        return "simulated"
+    name = os.path.basename(os.path.realpath(config.robot.port))
+    timer = sys_tty / name / "device" / "latency_timer"
+    if not timer.is_file():
+        return f"{name}: no latency timer"
+    wait_ms = int(timer.read_text())
+    if wait_ms > 1:
+        raise Imperfect(f"{name} waits {wait_ms} ms for more bytes; try: echo 1 | sudo tee {timer}")
+    return f"{name} waits {wait_ms} ms for more bytes"
+
+
+def cameras(config: Config) -> str:
+    """Every RealSense that the settings name is plugged in, best into USB 3."""
+    wanted = {c.name: c.source for c in config.cameras}
+    real = {name: source for name, source in wanted.items() if not source.startswith("sim-")}
+    serials = {name: source for name, source in real.items() if not source.endswith(".db3")}
+    if missing := [
+        source for source in real.values() if source.endswith(".db3") and not Path(source).is_file()
+    ]:
+        raise CameraError(f"no recording {missing[0]}")
+    if not serials:
+        return ", ".join(f"{name}: {source}" for name, source in wanted.items())
+    from edge_wam.sense.realsense import sdk
+
+    rs, there = sdk(), {}
+    for device in rs.context().query_devices():
+        info = {what: _info(device, getattr(rs.camera_info, what)) for what in _INFO}
+        there[info["serial_number"]] = info
+    told, slow = [], []
+    for name, serial in serials.items():
+        if serial not in there:
+            raise CameraError(
+                f"camera '{name}' ({serial}) is not plugged in; there is: {', '.join(there) or 'none'}"
+            )
+        info = there[serial]
+        told.append(f"{name}: {info['name']} {serial}, firmware {info['firmware_version']}, USB "
+                    f"{info['usb_type_descriptor']}")  # fmt: skip
+        if info["usb_type_descriptor"].startswith("2"):
+            slow.append(name)
+    if slow:
+        raise Imperfect(f"{'; '.join(told)}; {', '.join(slow)} in a USB 2 port or on a USB 2 cable")
+    return "; ".join(told)
+
+
+_INFO = ("serial_number", "name", "firmware_version", "usb_type_descriptor")
+
+
+def _info(device: object, what: object) -> str:
+    supports, get = device.supports, device.get_info  # type: ignore[attr-defined]
+    return str(get(what)) if supports(what) else "unknown"
+
+
+def microphone(config: Config) -> str:
+    """The input that would be listened to."""
+    if importlib.util.find_spec("sounddevice") is None:
+        raise Imperfect("no package sounddevice; try: pip install sounddevice")
+    try:
+        import sounddevice
+
+        device = sounddevice.query_devices(config.voice.device or None, "input")
+    except (OSError, ValueError) as error:
+        hint = "sudo apt-get install libportaudio2" if "PortAudio" in str(error) else "voice.device"
+        raise Imperfect(f"no microphone ({str(error).splitlines()[0]}); try: {hint}") from None
+    except Exception as error:  # PortAudioError is defined in the module that may not load
+        raise Imperfect(f"no microphone ({str(error).splitlines()[0]})") from None
+    return f"{device['name']}, {device['default_samplerate']:.0f} Hz"
+
+
+def _os_name(root: Path) -> str:
+    with contextlib.suppress(OSError):
+        for line in (root / "etc/os-release").read_text(encoding="utf-8").splitlines():
+            if line.startswith("PRETTY_NAME="):
+                return line.partition("=")[2].strip('"')
+    return platform.system()
+
+
+def _first_line(words: Sequence[str]) -> str:
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.splitlines()[0] if done.stdout else ""

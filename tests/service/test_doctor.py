@@ -1,0 +1,155 @@
+"""The doctor: what is well, what could be better and what stops the robot; each with what to do."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from types import SimpleNamespace
+
+import pytest
+
+from edge_wam import config
+from edge_wam.cli import main
+from edge_wam.config import CameraConfig
+from edge_wam.errors import CameraError, EdgeWamError
+from edge_wam.sense import realsense
+from edge_wam.service import doctor, looks
+
+
+def test_the_simulated_robot_is_well_and_says_so_line_by_line(capsys):
+    assert main(["doctor", "--json"]) == 0
+    findings = {one["what"]: one for one in json.loads(capsys.readouterr().out)}
+    assert set(findings) == {what for what, _ in doctor.LOOKS}
+    assert not [one for one in findings.values() if one["state"] == "FAIL"]
+    assert "golden batch reproduced" in findings["model"]["text"]
+    assert findings["servo bus"] == {"what": "servo bus", "state": "ok", "text": "simulated"}
+
+
+def test_one_thing_that_fails_fails_the_whole_and_is_named(capsys):
+    assert main(["doctor", "--set", "robot.port=/dev/nowhere"]) == 1
+    out = capsys.readouterr().out
+    line = next(line for line in out.splitlines() if "servo bus" in line)
+    assert line.startswith("FAIL")
+    assert "/dev/nowhere cannot be opened" in line
+    assert out.count("\n") == len(doctor.LOOKS)  # the rest is looked at all the same
+
+
+def lacking(*names):
+    def found(name):
+        if name in names:
+            raise PackageNotFoundError(name)
+        return version(name)
+
+    return found
+
+
+def test_a_package_that_is_not_there_is_named_with_its_remedy():
+    with pytest.raises(EdgeWamError, match="missing: numpy; try: pip install numpy") as error:
+        looks.packages(lacking("numpy"))
+    assert not isinstance(error.value, looks.Imperfect)
+    with pytest.raises(looks.Imperfect, match="missing: sounddevice"):
+        looks.packages(lacking("sounddevice"))
+    assert "numpy" in looks.packages(lacking("vosk"))  # one recogniser is enough
+    with pytest.raises(looks.Imperfect, match="missing: vosk, pocketsphinx"):
+        looks.packages(lacking("vosk", "pocketsphinx"))
+
+
+@pytest.mark.parametrize(
+    ("mode", "well"), [("NV Power Mode: MAXN_SUPER", True), ("NV Power Mode: 15W", False)]
+)
+def test_a_jetson_that_saves_power_is_told_how_to_stop(tmp_path, monkeypatch, mode, well):
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/nv_tegra_release").write_text(
+        "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: x\n"
+    )
+    (tmp_path / "etc/os-release").write_text('PRETTY_NAME="Ubuntu 22.04.5 LTS"\n')
+    monkeypatch.setattr(looks, "_first_line", lambda words: mode)
+    if well:
+        assert looks.machine(tmp_path).endswith(f"R36 (release), REVISION: 4.3, {mode}")
+        return
+    with pytest.raises(looks.Imperfect, match="15W; full speed: sudo nvpmodel -m 0"):
+        looks.machine(tmp_path)
+
+
+def test_what_the_kernel_does_not_give_is_said(monkeypatch):
+    class Refused:
+        def __init__(self, say):
+            say("no SCHED_FIFO: not permitted")
+
+        def __enter__(self):
+            return None
+
+        def __exit__(self, *_):
+            return None
+
+    monkeypatch.setattr(looks, "realtime", Refused)
+    with pytest.raises(looks.Imperfect, match="no SCHED_FIFO"):
+        looks.real_time()
+
+
+def test_little_room_is_said_with_where(monkeypatch, tmp_path):
+    monkeypatch.setattr(looks.shutil, "disk_usage", lambda where: SimpleNamespace(free=100 << 20))
+    with pytest.raises(looks.Imperfect, match=f"100 MB free in {tmp_path}"):
+        looks.room(tmp_path / "not" / "there" / "yet", tmp_path)
+
+
+@pytest.mark.parametrize(("wait", "well"), [("1", True), ("16", False)])
+def test_an_adapter_that_waits_is_told_not_to(tmp_path, wait, well):
+    timer = tmp_path / "ttyUSB0" / "device" / "latency_timer"
+    timer.parent.mkdir(parents=True)
+    timer.write_text(f"{wait}\n")
+    usual = config.load()
+    ours = replace(usual, robot=replace(usual.robot, port="/dev/ttyUSB0"))
+    if well:
+        assert looks.adapter(ours, tmp_path) == "ttyUSB0 waits 1 ms for more bytes"
+        return
+    with pytest.raises(looks.Imperfect, match=f"waits 16 ms .* echo 1 . sudo tee {timer}"):
+        looks.adapter(ours, tmp_path)
+
+
+class Camera:
+    def __init__(self, serial, usb):
+        self.told = {
+            "serial_number": serial,
+            "name": "D435",
+            "firmware_version": "5.16",
+            "usb_type_descriptor": usb,
+        }
+
+    def supports(self, what):
+        return True
+
+    def get_info(self, what):
+        return self.told[what]
+
+
+def plugged(monkeypatch, *there):
+    kinds = SimpleNamespace(**{name: name for name in looks._INFO})
+    context = SimpleNamespace(query_devices=lambda: there)
+    monkeypatch.setattr(realsense, "sdk", lambda: SimpleNamespace(context=lambda: context, camera_info=kinds))
+
+
+def seeing(*sources):
+    names = ("front", "wrist")
+    return replace(config.load(), cameras=tuple(map(CameraConfig, names, sources)))
+
+
+def test_cameras_are_found_by_serial_number(monkeypatch):
+    plugged(monkeypatch, Camera("111", "3.2"), Camera("222", "3.2"))
+    assert looks.cameras(seeing("111", "222")).startswith(
+        "front: D435 111, firmware 5.16, USB 3.2; wrist: D435 222"
+    )
+    with pytest.raises(CameraError, match=r"camera 'wrist' \(333\) is not plugged in; there is: 111, 222"):
+        looks.cameras(seeing("111", "333"))
+
+
+def test_a_camera_on_usb_2_is_said(monkeypatch):
+    plugged(monkeypatch, Camera("111", "2.1"), Camera("222", "3.2"))
+    with pytest.raises(looks.Imperfect, match="front in a USB 2 port"):
+        looks.cameras(seeing("111", "222"))
+
+
+def test_a_recording_that_is_not_there_is_no_camera(tmp_path):
+    with pytest.raises(CameraError, match="no recording"):
+        looks.cameras(seeing(str(tmp_path / "a.db3"), "sim-wrist"))
