@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edge_wam import layers
 from edge_wam.manifest import CameraView, Command, Manifest
 from edge_wam.sim import tasks
 from edge_wam.sim.scene import CROP_PX, FRAME_HEIGHT_PX, FRAME_RATE_HZ, FRAME_WIDTH_PX
@@ -19,6 +20,16 @@ from edge_wam.types import JOINTS
 ROOT = Path(__file__).parents[1]
 # A candidate can be put to the same tests: EDGE_WAM_TEST_MODEL=runs/candidate pytest tests/think
 MODEL = Path(os.environ.get("EDGE_WAM_TEST_MODEL", ROOT / "models" / "so101-tabletop"))
+
+
+@pytest.fixture(autouse=True)
+def no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A robot that has been set up, or its owner's environment, changes no test."""
+    monkeypatch.setattr(layers, "SYSTEM", tmp_path / "no-etc" / "config.toml")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "no-home"))
+    for name in list(os.environ):
+        if name.startswith(("EDGE_WAM_ROBOT_", "EDGE_WAM_MODEL_", "EDGE_WAM_CAMERAS_", "EDGE_WAM_STALE_")):
+            monkeypatch.delenv(name)
 
 
 @pytest.fixture(scope="session")
