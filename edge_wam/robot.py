@@ -20,7 +20,7 @@ from edge_wam.act.arm import Arm, Calibration
 from edge_wam.act.bus import FeetechBus, open_port
 from edge_wam.act.guard import Limits
 from edge_wam.act.health import Health
-from edge_wam.act.limits import load_health, load_limits
+from edge_wam.act.limits import load_guards
 from edge_wam.act.plug import Plug
 from edge_wam.config import SIMULATED, Config
 from edge_wam.errors import ConfigError
@@ -237,14 +237,14 @@ def meaning(manifest: Manifest) -> Callable[[Words], str | None]:
     return command_of
 
 
-def check(config: Config, manifest: Manifest) -> tuple[Calibration, Limits]:
+def check(config: Config, manifest: Manifest) -> tuple[Calibration, Limits, Health]:
     """Everything that can be refused before anything is opened or moved."""
     calibration = Calibration.load(config.robot.calibration / "arm.json")
-    limits = load_limits(config.robot.calibration / "limits.toml")
+    limits, health = load_guards(config.robot.calibration / "limits.toml")
     cameras = load_calibration(config.robot.calibration / "camera.json")
     refuse_disagreements(manifest, JOINTS, [camera.spec for camera in cameras])
     sight_of(config, manifest, "")
-    return calibration, limits
+    return calibration, limits, health
 
 
 @contextlib.contextmanager
@@ -258,7 +258,7 @@ def house(
     say: Callable[[str], None] = print,
 ) -> Iterator[House]:
     """Start every process and connect the arm; stop them all on the way out, whatever happened."""
-    calibration, limits = check(config, manifest)
+    calibration, limits, health = check(config, manifest)
     with contextlib.ExitStack() as stack:
         states = stack.enter_context(Mailbox.create(private_name("state"), STATE))
         chunks = stack.enter_context(Mailbox.create(private_name("chunk"), CHUNK))
@@ -292,7 +292,6 @@ def house(
             bus.reopen(open_port(plug.find(), config.robot.baud_bps))
             arm.connect()
 
-        health = load_health(config.robot.calibration / "limits.toml")
         stack.enter_context(Keeper(kept, say))
         thinker = RemoteThinker(states, chunks)
         yield House(arm, reconnect, limits, health, thinker, HeardReader(heard), tuple(kept), stage)

@@ -204,11 +204,7 @@ class Arm:
         joint = self.calibration.joints[index]
         found = self.bus.peek(joint.id, _KEPT, _KEPT_BYTES)
         wanted = self._kept(index, int(block.position[index]))
-        goal = slice(feetech.GOAL_POSITION.address - _KEPT, feetech.GOAL_SPEED.address - _KEPT)
-        if (
-            found is None
-            or found[: goal.start] + found[goal.stop :] == wanted[: goal.start] + wanted[goal.stop :]
-        ):
+        if found is None or _settings(found) == _settings(wanted):
             return ""
         self.bus.poke(joint.id, _KEPT + 1, wanted[1:])  # where it is now is its goal, then torque
         self.bus.poke(joint.id, _KEPT, wanted[:1])
@@ -258,6 +254,12 @@ class Arm:
                 self.bus.write(servo_id, feetech.TORQUE_ENABLE, 0)
                 confirmed += 1
         return confirmed == self._joint_count
+
+
+def _settings(kept: bytes) -> bytes:
+    """The bytes from _KEPT on without the goal, which changes every tick."""
+    goal = slice(feetech.GOAL_POSITION.address - _KEPT, feetech.GOAL_SPEED.address - _KEPT)
+    return kept[: goal.start] + kept[goal.stop :]
 
 
 def _scaled(values: IntArray, unit: float) -> FloatArray:

@@ -36,16 +36,15 @@ UNWATCHED_RAD = 2 * _TURN_RAD  # farther behind its target than this no joint ca
 
 
 def load_limits(path: Path, joints: Sequence[str] = JOINTS) -> Limits:
-    """Read the limits of exactly `joints`. CalibrationError says which joint or number is wrong."""
-    return _read(path, joints)[0]
+    """The limits alone; as load_guards."""
+    return load_guards(path, joints)[0]
 
 
-def load_health(path: Path, joints: Sequence[str] = JOINTS) -> Health:
-    """Who watches the servos of exactly `joints`, with the thresholds of the same file."""
-    return _read(path, joints)[1]
+def load_guards(path: Path, joints: Sequence[str] = JOINTS) -> tuple[Limits, Health]:
+    """The limits of exactly `joints`, and who watches their servos by the thresholds of the same file.
 
-
-def _read(path: Path, joints: Sequence[str]) -> tuple[Limits, Health]:
+    CalibrationError says which joint or number is wrong.
+    """
     top = tomlfile.read(path, CalibrationError, "limits of the arm")
     table, thresholds = top.table("joint"), _thresholds(top.table("health", optional=True))
     top.done()

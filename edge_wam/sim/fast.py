@@ -18,7 +18,7 @@ import numpy as np
 
 from edge_wam.act.arm import Arm, Calibration
 from edge_wam.act.bus import FeetechBus
-from edge_wam.act.limits import load_health, load_limits
+from edge_wam.act.limits import load_guards
 from edge_wam.clock import ManualClock
 from edge_wam.loop import run
 from edge_wam.mailbox import Mailbox, private_name
@@ -154,8 +154,8 @@ class _Episode:
         self._chain = ServoChain(robot.world, calibration)
         self._port = LoopPort(self._chain)
         self._arm = Arm(FeetechBus(self._port, calibration.ids, self.clock), calibration)
-        path = folder / "limits.toml"
-        self._pilot = Pilot(load_limits(path), Patience(), load_health(path))
+        limits, health = load_guards(folder / "limits.toml")
+        self._pilot = Pilot(limits, Patience(), health)
         self._worker = Worker(
             robot._policy,
             manifest.dt_s,

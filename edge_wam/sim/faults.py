@@ -23,7 +23,7 @@ import numpy as np
 from edge_wam.act.arm import Arm
 from edge_wam.act.bus import FeetechBus
 from edge_wam.act.calibration import Calibration
-from edge_wam.act.limits import load_health, load_limits
+from edge_wam.act.limits import load_guards
 from edge_wam.clock import ManualClock
 from edge_wam.errors import EdgeWamError, nearest
 from edge_wam.loop import CONTROL_HZ, run
@@ -84,7 +84,7 @@ class Rig:
 
     def __init__(self, folder: Path) -> None:
         calibration, path = Calibration.load(folder / "arm.json"), folder / "limits.toml"
-        limits = load_limits(path)
+        limits, health = load_guards(path)
         self.rng = random.Random(0)
         self.clock = ManualClock(1000.0, on_advance=self._advance)
         self.start_s = self.clock.now_s()
@@ -94,7 +94,7 @@ class Rig:
         self.monitor = Monitor(calibration, limits, 1 / CONTROL_HZ, lambda: self.plant.position_rad)
         self.wire = Wire(self.chain, self.clock, self.monitor, self.tamper)
         self.arm = Arm(FeetechBus(self.wire, calibration.ids, self.clock), calibration)
-        self.pilot = Pilot(limits, Patience(), load_health(path))
+        self.pilot = Pilot(limits, Patience(), health)
         self.orders, self.log = Orders(), TickLog(len(JOINTS), 4000)
         self.think: Callable[[float], ActionChunk | None] = self.swing
         self.every: list[Callable[[float], object]] = []  # called after each physics step

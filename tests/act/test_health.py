@@ -9,7 +9,7 @@ import pytest
 
 from edge_wam.act.guard import Limits, slowed
 from edge_wam.act.health import Health, Level, Thresholds
-from edge_wam.act.limits import load_health
+from edge_wam.act.limits import load_guards
 from edge_wam.errors import ArmError, CalibrationError
 from edge_wam.orders import Order, Verb
 from edge_wam.pilot import Mode, Patience, Pilot
@@ -223,4 +223,4 @@ def test_thresholds_that_make_no_sense_are_refused(tmp_path, text, says):
     path = tmp_path / "limits.toml"
     path.write_text(f"{GOOD}[health]\n{text}\n")
     with pytest.raises(CalibrationError, match=says):
-        load_health(path)
+        load_guards(path)
