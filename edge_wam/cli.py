@@ -51,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
         "--policy",
         action="append",
         default=[],
-        metavar="LABEL=FOLDER[@STEPS]",
+        metavar="LABEL=FOLDER[@STEPS[,NOISE_STD]]",
         help="a policy to compare, as often as there are any (default: --model alone)",
     )
     evaluate.add_argument("--episodes", type=int, default=50)

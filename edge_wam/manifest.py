@@ -36,7 +36,8 @@ position_std_rad = [...]    # (J,)
 action_std_rad = [[...]]    # (K, J)
 
 [inference]
-steps = 10
+steps = 10         # of denoising
+noise_std = 1.0    # of the noise that it begins from: 1 as in training (if not given), 0 without any
 precision = "fp32"
 
 [files]      # name -> sha256
@@ -115,6 +116,7 @@ class Manifest:
     commands: tuple[Command, ...]
     normalisation: Normalisation
     steps: int
+    noise_std: float
     precision: str
     files: Mapping[str, str]
     measured: Mapping[str, Scalar]
@@ -174,6 +176,7 @@ def load(folder: Path) -> Manifest:
         commands=_commands(top.tables("commands"), vocabulary, length),
         normalisation=_normalisation(top.table("normalisation"), rows, len(joints)),
         steps=inference.integer("steps", low=1, high=1000),
+        noise_std=inference.number("noise_std", 1.0, low=0.0, high=1.0),
         precision=inference.text("precision", of=PRECISIONS),
         files=_files(top.table("files", optional=True)),
         measured=top.table("measured", optional=True).scalars(),
@@ -339,7 +342,7 @@ def _content(manifest: Manifest) -> dict[str, Value]:
             "position_std_rad": norm.position_std_rad.tolist(),
             "action_std_rad": norm.action_std_rad.tolist(),
         },
-        "inference": {"steps": manifest.steps, "precision": manifest.precision},
+        "inference": {key: getattr(manifest, key) for key in ("steps", "noise_std", "precision")},
         "files": manifest.files,
         "measured": manifest.measured,
         "parents": manifest.parents,

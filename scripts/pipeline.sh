@@ -36,7 +36,7 @@ fi
 : "${READ_STEPS:=600}" "${SEE_STEPS:=3000}" "${STEPS:=4000}" "${STUDENT_STEPS:=2000}"
 : "${BATCH:=64}" "${SEE_BATCH:=128}" "${RECORDINGS:=256}" "${TRIALS:=200}" "${SEED:=7}" "${ROUNDS:=40}"
 : "${MODEL:=models/so101-tabletop}"
-: "${MODEL_STEPS:=2}" # what the student is run with: two until one is as good
+: "${MODEL_STEPS:=1}" "${MODEL_NOISE:=0}" # what the student is run with: one step, from the middle
 INT8=$MODEL-int8 DATA=$RUNS/data TEACHER=$RUNS/teacher STUDENT=$RUNS/student SCORE=$RUNS/score
 WEIGHTS=average.safetensors # of every stage: the moving average is what is used
 
@@ -99,22 +99,23 @@ step teacher "$PYTHON" "${EXPORT[@]}" --weights "$TEACHER/joint/$WEIGHTS" --out 
 step distil $TRAIN -m edge_wam.train.distill --data "$DATA" --teacher "$TEACHER/joint/$WEIGHTS" \
     --normalisation "$TEACHER/normalisation.json" --out "$STUDENT" --config "$CONFIG" --batch "$BATCH" \
     --steps "$STUDENT_STEPS"
-step student "$PYTHON" "${EXPORT[@]}" --weights "$STUDENT/joint/$WEIGHTS" --out "$MODEL" --steps "$MODEL_STEPS"
+step student "$PYTHON" "${EXPORT[@]}" --weights "$STUDENT/joint/$WEIGHTS" --out "$MODEL" \
+    --steps "$MODEL_STEPS" --noise-std "$MODEL_NOISE"
 # 10. The student in INT8.
 #     3 min
 step int8 "$PYTHON" -m edge_wam.train.quantize --model "$MODEL" --data "$DATA" --out "$INT8" \
     --recordings "$RECORDINGS"
 # 11. One score for every stage, on the same episodes.
-#     15 min
+#     25 min
 step evaluate "$PYTHON" -m edge_wam evaluate --episodes "$TRIALS" --seed "$SEED" --out "$SCORE" \
     --policy "teacher@10=$TEACHER/model@10" --policy "teacher@1=$TEACHER/model@1" \
-    --policy "student@2=$MODEL@2" --policy "student@1=$MODEL@1" \
-    --policy "student-int8@2=$INT8@2" --policy "student-int8@1=$INT8@1" \
+    --policy "teacher@1 noiseless=$TEACHER/model@1,0" --policy "student@2=$MODEL@2,1" \
+    --policy "student@1=$MODEL@1,1" --policy "student@1 noiseless=$MODEL@1,0" \
+    --policy "student-int8@1 noiseless=$INT8@1,0" \
     --plot "$SCORE/score.png" --strip "$SCORE/strip.png"
 # 12. How much faster than the eager teacher with its video, and what made it so?
 #     2 min
 step chain "$PYTHON" -m edge_wam bench chain --model "$MODEL" --rounds "$ROUNDS"
 # 13. What was measured goes into manifests and cards.
-step card "$PYTHON" -m edge_wam.train.card --model "$MODEL" --results "$SCORE/score.json" --policy "student@$MODEL_STEPS"
-step card-int8 "$PYTHON" -m edge_wam.train.card --model "$INT8" --results "$SCORE/score.json" \
-    --policy "student-int8@$MODEL_STEPS"
+step card "$PYTHON" -m edge_wam.train.card --model "$MODEL" --results "$SCORE/score.json"
+step card-int8 "$PYTHON" -m edge_wam.train.card --model "$INT8" --results "$SCORE/score.json"

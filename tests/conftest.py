@@ -69,6 +69,7 @@ def manifest() -> Manifest:
         commands=tuple(Command(c.id, c.tokens, c.phrases) for c in tasks.commands()),
         normalisation=Normalisation(READY_RAD, np.linspace(0.2, 0.6, 6), std_rad),
         steps=10,
+        noise_std=1.0,
         precision="fp32",
         files={},
         measured={},

@@ -37,6 +37,7 @@ GOOD = Manifest(
     ),
     normalisation=Normalisation(np.linspace(-1, 1, 6), np.full(6, 0.1), np.full((16, 6), 1 / 3)),
     steps=10,
+    noise_std=0.5,
     precision="fp32",
     files={},
     measured={"success": 0.95, "episodes": 50, "device": "two cores"},

@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 STAND_IN = """#!/usr/bin/env bash
-echo "$*" >>"{folder}/calls"
+(IFS=$'\t'; echo "$*" >>"{folder}/calls")
 if [ -e "{folder}/fail" ] && [[ "$*" == *"$(cat "{folder}/fail")"* ]]; then exit 3; fi
 """
 
@@ -39,7 +39,7 @@ class Pipeline:
         path = self.folder / "calls"
         lines = path.read_text().splitlines() if path.exists() else []
         path.unlink(missing_ok=True)
-        return [line.split() for line in lines]
+        return [line.split("\t") for line in lines]
 
 
 @pytest.fixture
@@ -117,7 +117,9 @@ def test_tiny_is_small_and_leaves_the_real_models_alone(pipeline):
 
 def test_several_processes_train_and_one_does_the_rest(pipeline):
     several = pipeline.folder / "torchrun"
-    several.write_text(f'#!/usr/bin/env bash\necho "several $*" >>"{pipeline.folder}/calls"\n')
+    several.write_text(
+        f"#!/usr/bin/env bash\n(IFS=$'\t'; echo \"several$IFS$*\" >>{pipeline.folder}/calls)\n"
+    )
     several.chmod(0o755)
     assert pipeline.run(TRAIN=f"{several} --nproc-per-node 2").returncode == 0
     shared = [call for call in pipeline.calls() if call[0] == "several"]
@@ -160,13 +162,14 @@ def test_models_are_judged_and_described_from_where_they_were_made(pipeline):
     assert policies == {
         "teacher@10": f"{teacher}@10",
         "teacher@1": f"{teacher}@1",
-        "student@2": f"{student}@2",
-        "student@1": f"{student}@1",
-        "student-int8@2": f"{int8}@2",
-        "student-int8@1": f"{int8}@1",
+        "teacher@1 noiseless": f"{teacher}@1,0",
+        "student@2": f"{student}@2,1",
+        "student@1": f"{student}@1,1",
+        "student@1 noiseless": f"{student}@1,0",
+        "student-int8@1 noiseless": f"{int8}@1,0",
     }
-    cards = [(call[call.index("--model") + 1], call[-1]) for call in calls if name_of(call) == "card"]
-    assert cards == [(student, "student@2"), (int8, "student-int8@2")]
+    cards = [call[call.index("--model") + 1] for call in calls if name_of(call) == "card"]
+    assert cards == [student, int8]
     assert value["card", "--results"] == f"{value['edge_wam evaluate', '--out']}/score.json"
 
 

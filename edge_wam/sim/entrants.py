@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -17,25 +18,28 @@ from edge_wam.think.policy import features_of
 
 
 class Entrant(NamedTuple):
-    """A policy under test: what it is called in tables, its folder, denoising steps (0: its manifest's)."""
+    """A policy under test: what it is called in tables, its folder, denoising steps (0: its manifest's), and
+    the spread of the noise that they begin from (None: its manifest's)."""
 
     label: str
     folder: str
     steps: int = 0
+    noise_std: float | None = None
 
 
 def entrant(text: str) -> Entrant:
-    """LABEL=FOLDER or LABEL=FOLDER@STEPS. EdgeWamError where it is neither."""
+    """LABEL=FOLDER, LABEL=FOLDER@STEPS or LABEL=FOLDER@STEPS,NOISE_STD. EdgeWamError where it is none."""
     label, equals, place = text.partition("=")
-    folder, at, steps = place.rpartition("@")
-    if not (at and steps.isdigit()):
-        folder, steps = place, "0"
-    if not (label.strip() and equals and folder):
+    folder, steps, noise_std = place, 0, None
+    if found := re.fullmatch(r"(.*)@(\d+)(?:,(\d*\.?\d+))?", place):
+        folder, steps = found[1], int(found[2])
+        noise_std = None if found[3] is None else float(found[3])
+    if not (label.strip() and equals and folder) or not 0 <= (noise_std or 0) <= 1:
         raise EdgeWamError(
-            f"--policy: expected LABEL=FOLDER or LABEL=FOLDER@STEPS, found '{text}'; "
-            f"try: --policy student@1=models/{SUITE}@1"
+            f"--policy: expected LABEL=FOLDER, LABEL=FOLDER@STEPS or LABEL=FOLDER@STEPS,NOISE_STD (0 to 1), "
+            f"found '{text}'; try: --policy student@1=models/{SUITE}@1"
         )
-    return Entrant(label.strip(), folder, int(steps))
+    return Entrant(label.strip(), folder, steps, noise_std)
 
 
 def entrants_of(policies: Sequence[str], model: Path, steps: int) -> tuple[Entrant, ...]:
@@ -92,7 +96,15 @@ def _knows(manifest: Manifest, trial: Trial) -> bool:
 
 
 def key_of(one: Entrant, manifest: Manifest, delay_s: float, quick: bool) -> str:
-    """What a kept result has to agree in, to be used again: label, files, steps, delay and version."""
+    """What a kept result has to agree in, to be used again: label, files, steps, noise, delay, version."""
     files = hashlib.sha256(json.dumps(sorted(manifest.files.items())).encode()).hexdigest()
     steps, delay_ms = one.steps or manifest.steps, round(1e3 * delay_s)
-    return f"{one.label} {files[:16]} steps={steps} delay_ms={delay_ms} quick={int(quick)} v{__version__}"
+    return (
+        f"{one.label} {files[:16]} steps={steps} noise={noise_of(one, manifest):g} delay_ms={delay_ms} "
+        f"quick={int(quick)} v{__version__}"
+    )
+
+
+def noise_of(one: Entrant, manifest: Manifest) -> float:
+    """The spread of the noise that an entrant begins from."""
+    return manifest.noise_std if one.noise_std is None else one.noise_std

@@ -31,7 +31,7 @@ from edge_wam import __version__
 from edge_wam import manifest as manifests
 from edge_wam.errors import EdgeWamError
 from edge_wam.sim import score
-from edge_wam.sim.entrants import Entrant, chosen, key_of, understood
+from edge_wam.sim.entrants import Entrant, chosen, key_of, noise_of, understood
 from edge_wam.sim.fast import DELAY_S, FastRobot, Outcome
 from edge_wam.sim.openloop import Pupil, action_mrad
 from edge_wam.sim.score import Moment, Result
@@ -107,7 +107,7 @@ class _Bench:
             one = self.job.entrants[index]
             folder = Path(one.folder)
             manifest = manifests.load(folder)
-            policy = WamPolicy(manifest, Engine(folder, manifest, threads=1), one.steps)
+            policy = WamPolicy(manifest, Engine(folder, manifest, threads=1), one.steps, one.noise_std)
             self._pupils[index] = Pupil(manifest, policy)
         return self._pupils[index]
 
@@ -304,6 +304,7 @@ def summary(wanted: Wanted, left_out: int, results: dict[str, list[Result]]) -> 
             "model": manifest.name,
             "precision": manifest.precision,
             "steps": one.steps or manifest.steps,
+            "noise_std": noise_of(one, manifest),
             "files": dict(manifest.files),
         }
         policies[one.label] = about | score.figures(results[one.label])

@@ -40,9 +40,18 @@ def features_of(manifest: Manifest) -> Features:
 class WamPolicy:
     """The World Action Model as a Policy. `imagine` shows what the last chunk is expected to bring."""
 
-    def __init__(self, manifest: Manifest, engine: Engine, steps: int = 0, seed: int = 0) -> None:
+    def __init__(
+        self,
+        manifest: Manifest,
+        engine: Engine,
+        steps: int = 0,
+        noise_std: float | None = None,
+        seed: int = 0,
+    ) -> None:
+        """steps 0 and noise_std None: as the manifest says."""
         self._features, self._engine = features_of(manifest), engine
         self._steps = steps or manifest.steps
+        self._noise_std = np.float32(manifest.noise_std if noise_std is None else noise_std)
         self._seed, rng = seed, np.random.default_rng(seed)
         shape = (len(manifest.cameras), FUTURES, 3, IMAGINED_PX, IMAGINED_PX)
         self._shape = (manifest.rows, len(manifest.joints))
@@ -73,7 +82,8 @@ class WamPolicy:
 
     def _noise(self, images: ImageArray) -> Float32:
         rng = np.random.default_rng((self._seed, zlib.crc32(images.tobytes())))
-        return rng.standard_normal(self._shape, dtype=np.float32)
+        noise: Float32 = self._noise_std * rng.standard_normal(self._shape, dtype=np.float32)
+        return noise
 
     def imagine(self) -> ImageArray | None:
         """Frames (C, F, 48, 48, 3) at `ahead_s` after the last observation, if there was one."""

@@ -39,7 +39,7 @@ def read_score(path: Path) -> Figures:
 
 
 def policy_of(score: Figures, manifest: Manifest, label: str = "") -> str:
-    """The label of the policy that is this model: the same files, and its steps where there is a choice.
+    """The label of the policy that is this model: the same files, its steps and noise if there is a choice.
 
     EdgeWamError where the results are of another model, or `label` is none of them.
     """
@@ -53,7 +53,8 @@ def policy_of(score: Figures, manifest: Manifest, label: str = "") -> str:
             f"the results ({', '.join(names)}) are of other files than those of model '{manifest.name}' "
             f"(sha256); try: edge-wam evaluate again with this model"
         )
-    return min(same, key=lambda name: policies[name]["steps"] != manifest.steps)
+    wanted = (manifest.steps, manifest.noise_std)
+    return min(same, key=lambda name: (policies[name]["steps"], policies[name]["noise_std"]) != wanted)
 
 
 def measured(score: Figures, label: str) -> dict[str, Scalar]:
@@ -66,6 +67,7 @@ def measured(score: Figures, label: str) -> dict[str, Scalar]:
         "episodes": one["success"]["of"],
         "seed": score["seed"],
         "steps": one["steps"],
+        "noise_std": one["noise_std"],
     }
     for part in ("tasks", "groups"):
         flat |= {f"success_{name}": rate["rate"] for name, rate in one[part].items()}
@@ -88,7 +90,7 @@ def text(manifest: Manifest, score: Figures, label: str) -> str:
 A World Action Model of {parents.get("parameters", 0):,} parameters ({parents.get("config", "unnamed")}) for a
 simulated SO-101. From one frame a camera, a command's words and the joints it predicts {manifest.rows} rows
 of joint targets, {manifest.dt_s * 1e3:.1f} ms apart, and both cameras' frames halfway through and at the end
-of them. Flow matching, {_many(one["steps"], "step")}, {manifest.precision}.
+of them. Flow matching, {_many(one["steps"], "step")} from {_noise(one["noise_std"])}, {manifest.precision}.
 
 - **Cameras**: {cameras}.
 - **Commands** ({len(manifest.commands)}): {_examples(manifest)}. Spoken in {", ".join(manifest.languages)}.
@@ -130,6 +132,10 @@ It is not a safety device; act/guard.py is.
 
 def _many(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _noise(std: float) -> str:
+    return "the middle, without noise" if std == 0 else f"noise of {std:g} standard deviations"
 
 
 def _value(value: float | None, unit: str) -> str:
@@ -189,14 +195,15 @@ def _imagined(one: Figures) -> str:
 
 def _beside(policies: Mapping[str, Figures], label: str) -> str:
     lines = [
-        "| policy | steps | precision | success | 95 % interval | infer ms p50 | weights |",
-        "|---|---|---|---|---|---|---|",
+        "| policy | steps | noise | precision | success | 95 % interval | infer ms p50 | weights |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name, one in policies.items():
         rate, weights = one["success"], one["files"].get("weights.safetensors", "")
         shown = f"**{name}**" if name == label else name
         infer_ms = "-" if one["infer_ms_p50"] is None else f"{one['infer_ms_p50']:g}"
-        cells = (shown, one["steps"], one["precision"], _share(rate), _interval(rate), infer_ms)
+        ran = (one["steps"], f"{one['noise_std']:g}", one["precision"])
+        cells = (shown, *ran, _share(rate), _interval(rate), infer_ms)
         lines.append("".join(f"| {cell} " for cell in cells) + f"| `{weights[:12]}` |")
     return "\n".join(lines)
 

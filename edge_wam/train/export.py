@@ -116,7 +116,9 @@ def export_graphs(model: WorldActionModel, out: Path, example: dict[str, tuple[T
 
 
 @torch.no_grad()
-def golden(model: WorldActionModel, batch: Batch, steps: int, seed: int) -> dict[str, Tensor]:
+def golden(
+    model: WorldActionModel, batch: Batch, steps: int, seed: int, noise_std: float = 1.0
+) -> dict[str, Tensor]:
     """Observations, one at a time, and eager answers: with nothing committed, and with rows committed."""
     generator = torch.Generator().manual_seed(seed)
     kept: dict[str, list[Tensor]] = {}
@@ -127,7 +129,7 @@ def golden(model: WorldActionModel, batch: Batch, steps: int, seed: int) -> dict
             batch.state[index : index + 1],
         )
         context = model.context(images, tokens, state)
-        noise = torch.randn(1, model.config.rows, model.config.joints, generator=generator)
+        noise = noise_std * torch.randn(1, model.config.rows, model.config.joints, generator=generator)
         committed = torch.full_like(noise, torch.nan)
         if index % 2:
             committed[:, :4] = batch.rows[index : index + 1, :4]
@@ -163,6 +165,7 @@ def make_manifest(
     steps: int = STEPS,
     name: str = tasks.SUITE,
     precision: str = "fp32",
+    noise_std: float = 1.0,
 ) -> manifests.Manifest:
     """The contract, from the suite; hashes are of what lies in `folder` (None: the model stays in torch)."""
     return manifests.Manifest(
@@ -181,6 +184,7 @@ def make_manifest(
         commands=tuple(manifests.Command(c.id, c.tokens, c.phrases) for c in tasks.commands()),
         normalisation=normalisation,
         steps=steps,
+        noise_std=noise_std,
         precision=precision,
         files={} if folder is None else manifests.hashes(folder, FILES),
         measured={},
@@ -196,15 +200,16 @@ def export_model(
     parents: dict[str, Any],
     steps: int = STEPS,
     name: str = tasks.SUITE,
+    noise_std: float = 1.0,
 ) -> None:
     """A model (which is rounded to half precision), with `batch` as its golden observations, into `out`."""
     out.mkdir(parents=True, exist_ok=True)
     model.eval()
     save_file(half(model), out / "weights.safetensors")
-    save_file(golden(model, batch, steps, seed=0), out / "golden.safetensors")
+    save_file(golden(model, batch, steps, 0, noise_std), out / "golden.safetensors")
     export_graphs(model, out, examples(model, batch))
     parents = {"parameters": sum(p.numel() for p in model.parameters()), **parents}
-    manifests.write(out, make_manifest(out, normalisation, parents, steps, name))
+    manifests.write(out, make_manifest(out, normalisation, parents, steps, name, noise_std=noise_std))
 
 
 def export(
@@ -215,6 +220,7 @@ def export(
     config_name: str,
     steps: int = STEPS,
     name: str = tasks.SUITE,
+    noise_std: float = 1.0,
 ) -> None:
     """Everything in `out`, from files."""
     model = WorldActionModel(CONFIGS[config_name])
@@ -224,7 +230,7 @@ def export(
     parents = {"config": config_name, "demonstrations": data.episodes, "recordings": len(data.usable)}
     parents |= {f"{name}_gflop": round(size.graphs[name].flops / 1e9, 5) for name in ("context", "act")}
     batch = golden_batch(data, normalisation, GOLDEN, seed=0)
-    export_model(model, normalisation, batch, out, parents, steps, name)
+    export_model(model, normalisation, batch, out, parents, steps, name, noise_std)
 
 
 @torch.no_grad()
@@ -252,6 +258,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("models/so101-tabletop"))
     parser.add_argument("--config", choices=CONFIGS, default="nano")
     parser.add_argument("--steps", type=int, default=STEPS, help="denoising steps it is to be run with")
+    parser.add_argument(
+        "--noise-std", type=float, default=1.0, help="spread of the noise that they begin from, 0 to 1"
+    )
     parser.add_argument("--name", default=tasks.SUITE)
     arguments = parser.parse_args()
     export(
@@ -262,6 +271,7 @@ def main() -> None:
         arguments.config,
         arguments.steps,
         arguments.name,
+        arguments.noise_std,
     )
     print(f"{arguments.out}: {', '.join(sorted(p.name for p in arguments.out.iterdir()))}")
 

@@ -87,33 +87,44 @@ class Line:
 
 
 class Examiner:
-    """Asks a model about real recordings, always with the same noise."""
+    """Asks a model about real recordings, always with the same noise (of the spread that it is run with)."""
 
-    def __init__(self, batch: Batch, model: WorldActionModel, steps: int, seed: int = 0) -> None:
+    def __init__(
+        self, batch: Batch, model: WorldActionModel, steps: int, noise_std: float = 1.0, seed: int = 0
+    ) -> None:
         self.batch, self.steps = batch, steps
         config, count = model.config, len(batch.tokens)
         generator = torch.Generator().manual_seed(seed)
-        self.noise = torch.randn(count, config.rows, config.joints, generator=generator)
+        self.noise_std = noise_std
+        self.drawn = torch.randn(count, config.rows, config.joints, generator=generator)
         shape = (count, config.cameras, FUTURES, 3, IMAGINED_PX, IMAGINED_PX)
         self.dreamt = torch.randn(shape, generator=generator)
-        self.committed = torch.full_like(self.noise, torch.nan)
+        self.committed = torch.full_like(self.drawn, torch.nan)
         self.committed[1::2, :GIVEN] = batch.rows[1::2, :GIVEN]
 
     def show(self, model: WorldActionModel) -> None:
-        """Let it meet every level of noise that it may be run with: its own steps, one and two."""
+        """Let it meet everything that it may be run with: its own steps, one and two; its own noise, all."""
         for steps in sorted({self.steps, *FALLBACKS}):
-            self.ask(model, steps)
+            for noise_std in sorted({self.noise_std, 1.0}):
+                self.ask(model, steps, noise_std)
 
     @torch.no_grad()
-    def ask(self, model: WorldActionModel, steps: int = 0, imagine: bool = True) -> Answers:
-        """Everything that the robot would ask for, in the same number of steps or in `steps`."""
+    def ask(
+        self,
+        model: WorldActionModel,
+        steps: int = 0,
+        noise_std: float | None = None,
+        imagine: bool = True,
+    ) -> Answers:
+        """Everything that the robot would ask for; steps 0 and noise_std None: as it would."""
+        noise = self.drawn * (self.noise_std if noise_std is None else noise_std)
         rows, frames = [], []
-        for begin in range(0, len(self.noise), AT_ONCE):
+        for begin in range(0, len(noise), AT_ONCE):
             part = slice(begin, begin + AT_ONCE)
             images = self.batch.images[part]
             context = model.context(images, self.batch.tokens[part], self.batch.state[part])
             ours, act_kv = flow.sample_actions(
-                model, context, self.noise[part], steps or self.steps, self.committed[part]
+                model, context, noise[part], steps or self.steps, self.committed[part]
             )
             rows.append(ours)
             if imagine:
@@ -273,8 +284,9 @@ def quantise(
     calibrating, judging = recordings or (CALIBRATION, HELD_OUT)
     episodes = Episodes.load(data)
     batch = export.golden_batch(episodes, manifest.normalisation, calibrating + judging, seed=1)
-    calibration = Examiner(batch.part(0, calibrating), model, manifest.steps)
-    held_out = Examiner(batch.part(calibrating, calibrating + judging), model, manifest.steps)
+    run_with = (manifest.steps, manifest.noise_std)
+    calibration = Examiner(batch.part(0, calibrating), model, *run_with)
+    held_out = Examiner(batch.part(calibrating, calibrating + judging), model, *run_with)
     lines, error = sensitivity(model, calibration, held_out, smooth)
     names = [line.name for line in lines if line.precision == "int8"]
     if not names:
@@ -283,7 +295,7 @@ def quantise(
     out.mkdir(parents=True, exist_ok=True)
     qdq.convert(source, out, layers(made, names))
     few = export.golden_batch(episodes, manifest.normalisation, export.GOLDEN, seed=0)
-    save_file(export.golden(made, few, manifest.steps, seed=0), out / "golden.safetensors")
+    save_file(export.golden(made, few, manifest.steps, 0, manifest.noise_std), out / "golden.safetensors")
     text = table(lines, error)
     (out / "sensitivity.md").write_text(f"# What rounding each layer costs\n\n{text}\n")
     report = {"calibration": calibrating, "held_out": judging, "smooth": smooth, "int8": error._asdict()}

@@ -21,13 +21,16 @@ from edge_wam.sim.tasks import FIRST_TRAINING_SEED, command, trials
         ("teacher@1 (naive)=models/a@1", Entrant("teacher@1 (naive)", "models/a", 1)),
         ("int8=models/x@home/b", Entrant("int8", "models/x@home/b", 0)),
         ("a=b=c@2", Entrant("a", "b=c", 2)),
+        ("student=models/a@1,0", Entrant("student", "models/a", 1, 0.0)),
+        ("student=models/a@0,.5", Entrant("student", "models/a", 0, 0.5)),
+        ("comma=models/b,0", Entrant("comma", "models/b,0")),
     ],
 )
 def test_a_policy_is_a_label_a_folder_and_maybe_steps(text, expected):
     assert entrant(text) == expected
 
 
-@pytest.mark.parametrize("text", ["models/a@10", "=models/a", "teacher=", "teacher=@10"])
+@pytest.mark.parametrize("text", ["models/a@10", "=models/a", "teacher=", "teacher=@10", "loud=models/a@1,2"])
 def test_a_policy_without_a_label_or_a_folder_is_refused(text):
     with pytest.raises(EdgeWamError, match="LABEL=FOLDER"):
         entrant(text)
@@ -81,11 +84,12 @@ def test_a_kept_result_is_of_the_same_policy_under_the_same_conditions(manifest)
     others = [
         key_of(one._replace(label="student"), manifest, 0.06, False),
         key_of(one._replace(steps=2), manifest, 0.06, False),
+        key_of(one._replace(noise_std=0.0), manifest, 0.06, False),
         key_of(one, replace(manifest, files={"weights.safetensors": "0" * 64}), 0.06, False),
         key_of(one, manifest, 0.08, False),
         key_of(one, manifest, 0.06, True),
     ]
-    assert len({key, *others}) == 6
+    assert len({key, *others}) == 7
     assert key_of(one._replace(steps=0), manifest, 0.06, False) == key_of(
         one._replace(steps=10), manifest, 0.06, False
     )

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -92,6 +93,18 @@ def test_the_same_observation_gives_the_same_chunk_whether_it_is_imagined_or_not
     assert np.array_equal(first, second)
     assert np.array_equal(policy.imagine(), imagined)
     assert np.array_equal(WamPolicy(shipped, engine).infer(observation, NOTHING), first)
+
+
+def test_the_noise_has_the_spread_that_is_asked_for_and_none_is_the_middle(engine, shipped, observation):
+    asked, act = [], engine.act
+    engine = SimpleNamespace(
+        context=engine.context, act=lambda *given: (asked.append(given[1]), act(*given))[1]
+    )
+    for noise_std in (1.0, 0.5, 0.0, None):
+        WamPolicy(shipped, engine, noise_std=noise_std).infer(observation, NOTHING)
+    np.testing.assert_array_equal(asked[1], 0.5 * asked[0])
+    assert not asked[2].any()
+    np.testing.assert_array_equal(asked[3], shipped.noise_std * asked[0])
 
 
 def test_decided_rows_come_back_unchanged_and_the_others_follow_them(engine, shipped, observation):

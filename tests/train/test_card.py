@@ -27,8 +27,14 @@ def results(won):
     ]  # fmt: skip
 
 
-def about(files, steps, won):
-    return {"model": "m", "precision": "int8", "steps": steps, "files": files} | score.figures(results(won))
+def about(files, steps, won, noise_std=1.0):
+    return {
+        "model": "m",
+        "precision": "int8",
+        "steps": steps,
+        "noise_std": noise_std,
+        "files": files,
+    } | score.figures(results(won))
 
 
 @pytest.fixture
@@ -46,6 +52,13 @@ def found(manifest, tmp_path):
     path = tmp_path / "score.json"
     path.write_text(json.dumps(conditions | {"policies": policies}) + "\n")
     return tmp_path / "model", path
+
+
+def test_of_the_same_steps_it_is_the_one_with_the_models_noise(manifest):
+    score = {"policies": {"loud@1": about(FILES, 1, 8), "quiet@1": about(FILES, 1, 8, 0.0)}}
+    for noise_std, label in ((1.0, "loud@1"), (0.0, "quiet@1")):
+        ours = replace(manifest, files=FILES, steps=1, noise_std=noise_std)
+        assert card.policy_of(score, ours) == label
 
 
 def test_the_manifest_holds_the_figures_of_its_own_files_and_steps(found):
@@ -73,8 +86,8 @@ def test_the_card_says_it_for_people(found):
     assert "2.50 times better at +0.53 s" in text
     assert "12.5 mrad" in text
     assert "8.5 ms (median)" in text
-    assert "| **student@1** | 1 | int8 | 80.0 % |" in text
-    assert "| teacher@10 | 10 | int8 | 100.0 % |" in text
+    assert "| **student@1** | 1 | 1 | int8 | 80.0 % |" in text
+    assert "| teacher@10 | 10 | 1 | int8 | 100.0 % |" in text
     assert "| teacher_sha256 | " + "ef" * 32 in text
     assert "| demonstrations | 3000 |" in text
     assert '"pick up the red cube"' in text
