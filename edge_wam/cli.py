@@ -107,6 +107,12 @@ def parser() -> argparse.ArgumentParser:
         "faults", parents=[common], help="let everything go wrong, and judge the bytes on the servo bus"
     )
     faults.add_argument("--only", default="", help="those whose name or group (wire, servo, ...) holds this")
+    faults.add_argument(
+        "--processes", action="store_true", help="also those of real processes, in real time (some minutes)"
+    )
+    faults.add_argument(
+        "--light", action="store_true", help="those with a kinematic arm and a policy without a model"
+    )
     faults.add_argument("--plot", type=Path, help="draw the table (PNG)")
     faults.add_argument("--json", action="store_true", help="nothing but the JSON line")
 
@@ -247,10 +253,16 @@ def _bench(arguments: argparse.Namespace) -> int:
 
 
 def _faults(arguments: argparse.Namespace) -> int:
+    from edge_wam import manifest
     from edge_wam.robot import simulated
 
-    folder = _config(arguments).robot.calibration
-    code: int = simulated("faults").main(folder, arguments.only, arguments.json, arguments.plot)
+    config, processes = _config(arguments), None
+    if arguments.processes:
+        manifest.load(config.model.folder)  # refused now, rather than by a process
+        processes = simulated("process_faults").Processes(config, arguments.light)
+    code: int = simulated("faults").main(
+        config.robot.calibration, arguments.only, arguments.json, arguments.plot, processes
+    )
     return code
 
 

@@ -32,8 +32,9 @@ from edge_wam.pilot import Pilot
 from edge_wam.process import on_interrupt
 from edge_wam.realtime import realtime
 from edge_wam.robot import Sound, check, house, meaning, simulated
-from edge_wam.script import Ending, Script, Teller, outcome_text, table_text
+from edge_wam.script import Ending, Script, outcome_text, table_text
 from edge_wam.sense.wav import read_wav, write_wav
+from edge_wam.teller import Teller
 from edge_wam.ticklog import Figures as LoopFigures
 from edge_wam.ticklog import TickLog
 from edge_wam.types import JOINTS, Words

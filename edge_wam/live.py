@@ -1,6 +1,7 @@
 """`edge-wam run`: the robot itself. Does what its microphone hears, until Ctrl-C or SIGTERM.
 
-Under systemd it says when it is ready, what it does, and feeds the watchdog from the loop.
+Under systemd it says when it is ready, what it does, and feeds the watchdog from the loop. What a person
+reads is printed by another thread: a terminal that hangs and a log on a full disk hold up nothing.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ from edge_wam.persist import persist
 from edge_wam.pilot import Pilot
 from edge_wam.process import on_interrupt
 from edge_wam.realtime import realtime
-from edge_wam.robot import house, meaning, microphone
+from edge_wam.robot import Staged, house, meaning, microphone
 from edge_wam.service.notify import Notifier
+from edge_wam.teller import Teller
 from edge_wam.ticklog import TickLog
 from edge_wam.types import JOINTS, Words
 
 
-def live(config: Config, manifest: Manifest) -> int:
+def live(config: Config, manifest: Manifest, staged: Staged | None = None) -> int:
     """Run the robot of these settings. Parks and lets go on the way out."""
     remove_leftovers()
     given, log, systemd = Orders(), TickLog(len(JOINTS)), Notifier()
@@ -31,18 +33,21 @@ def live(config: Config, manifest: Manifest) -> int:
         given.give(Order(Verb.QUIT))
 
     def note(words: Words, meant: str | None) -> None:
-        print(f'heard: "{words.text}"' + ("" if meant else " (no command)"), flush=True)
+        tell(f'heard: "{words.text}"' + ("" if meant else " (no command)"))
 
-    with house(config, manifest, sound=microphone(config.voice.device)) as robot:
+    sound = microphone(config.voice.device)
+    with Teller() as tell, house(config, manifest, sound=sound, staged=staged, say=tell) as robot:
         pilot = Pilot(robot.limits, config.stale.patience, robot.health)
         orders = VoiceOrders(robot.heard, meaning(manifest), given, note)
-        print("ready; say a command, or press Ctrl-C to park and leave", flush=True)
+        tell("ready; say a command, or press Ctrl-C to park and leave")
         systemd.ready("ready")
 
         clock, rate_hz = MonotonicClock(), config.robot.control_hz
 
         def beat(t_s: float) -> None:
             systemd.beat(t_s, doing(pilot))
+            for event in pilot.news():
+                tell(event.text)
 
         def fly() -> None:
             try:
@@ -50,10 +55,7 @@ def live(config: Config, manifest: Manifest) -> int:
             finally:
                 pilot.lost(clock.now_s())
 
-        def tell(text: str) -> None:
-            print(text, flush=True)
-
-        with on_interrupt(leave), realtime(say=print):
+        with on_interrupt(leave), realtime(say=tell):
             persist(fly, robot.reconnect, orders, clock, tell, beat)
     return 0
 

@@ -13,9 +13,9 @@ and in the child
         while not life.wait(0.01):
             ...
 
-Ctrl-C reaches every process of a terminal: children ignore SIGINT, so that the control process
-decides in which order things end. SIGTERM, a request over the pipe, and the death of the parent
-(the pipe's end) all look the same in the child: `life.wait` returns True.
+Ctrl-C reaches every process of a terminal, and so does its closing (SIGHUP): children ignore both, so that
+the control process decides in which order things end. SIGTERM, a request over the pipe, and the death of the
+parent (the pipe's end) all look the same in the child: `life.wait` returns True.
 
 The start method is spawn: fork copies the locks of threads that are not there any more.
 """
@@ -32,6 +32,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -39,6 +40,7 @@ from edge_wam.errors import EdgeWamError
 from edge_wam.realtime import cores_of_others
 
 _READY, _FAILED = b"ready", b"failed "
+_ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Life:
@@ -174,7 +176,10 @@ def _run(
     if cores:  # else a child that is started again would have control's one core
         with contextlib.suppress(OSError):
             os.sched_setaffinity(0, cores)
+    with contextlib.suppress(OSError):  # what top, kill and a person call it
+        Path("/proc/self/comm").write_text(name)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, frame: life.end())
     try:
         main(life, *args)
@@ -189,7 +194,8 @@ def _run(
 
 @contextlib.contextmanager
 def on_interrupt(quit_kindly: Callable[[], None]) -> Iterator[None]:
-    """In the block, the first SIGINT or SIGTERM calls `quit_kindly`; the next raises KeyboardInterrupt.
+    """In the block, the first SIGINT, SIGTERM or SIGHUP (the terminal closed) calls `quit_kindly`; the next
+    raises KeyboardInterrupt.
 
     For the control process's main thread. `quit_kindly` runs inside a signal handler: it may give an
     order (orders.Orders), no more.
@@ -203,7 +209,7 @@ def on_interrupt(quit_kindly: Callable[[], None]) -> Iterator[None]:
             raise KeyboardInterrupt
         quit_kindly()
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, handle) for number in _ENDS}
     try:
         yield
     finally:

@@ -142,6 +142,16 @@ class Sound(NamedTuple):
     open_source: Callable[[], SoundSource]
 
 
+class Staged(NamedTuple):
+    """What stands in for hardware beside a robot.port that somebody else serves (sim/process_rig.py): the
+    sound, the prefix of the mailboxes that frames come in, the policy process, and where it records."""
+
+    sound: Sound
+    frames: str
+    policy: Main = policy_main
+    record_to: str = ""
+
+
 @dataclass
 class House:
     """A robot that is ready to run: its arm, how to get it back once its cable came out, policy and ears,
@@ -255,6 +265,7 @@ def house(
     seed: int = 0,
     record_to: str = "",
     sound: Sound | None = None,
+    staged: Staged | None = None,
     say: Callable[[str], None] = print,
 ) -> Iterator[House]:
     """Start every process and connect the arm; stop them all on the way out, whatever happened."""
@@ -269,7 +280,9 @@ def house(
             stack.callback(one.stop)
             return one
 
-        stage, frames, path = None, "", config.robot.port
+        stage, frames, path, policy = None, "", config.robot.port, policy_main
+        if staged is not None:
+            sound, frames, policy, record_to = staged
         if path == SIMULATED:
             frames = private_name("frames")
             stage = _simulated_robot(stack, config, seed, frames)
@@ -279,7 +292,7 @@ def house(
         plug, bus = Plug(path), FeetechBus(open_port(path, config.robot.baud_bps), calibration.ids)
         stack.callback(bus.close)
         thinking = _policy_settings(config, manifest, frames, record_to)
-        kept = [keep("policy", POLICY_READY_S, policy_main, thinking, open_cameras)]
+        kept = [keep("policy", POLICY_READY_S, policy, thinking, open_cameras)]
         if sound is not None:
             hearing = _voice_settings(config, manifest)
             kept.append(keep("voice", VOICE_READY_S, voice_main, hearing, sound.open_source))
@@ -288,13 +301,18 @@ def house(
         arm = Arm(bus, calibration)
         arm.connect()
 
-        def reconnect() -> None:
-            bus.reopen(open_port(plug.find(), config.robot.baud_bps))
-            arm.connect()
-
         stack.enter_context(Keeper(kept, say))
         thinker = RemoteThinker(states, chunks)
-        yield House(arm, reconnect, limits, health, thinker, HeardReader(heard), tuple(kept), stage)
+        back = functools.partial(reconnect, arm, plug, config.robot.baud_bps)
+        yield House(arm, back, limits, health, thinker, HeardReader(heard), tuple(kept), stage)
+
+
+def reconnect(arm: Arm, plug: Plug, baud_bps: int) -> None:
+    """The arm again, wherever its adapter is now. BusError or CalibrationError if it is not there."""
+    with contextlib.suppress(OSError):  # an adapter that never left is still ours, and would be refused to us
+        arm.bus.close()
+    arm.bus.reopen(open_port(plug.find(), baud_bps))
+    arm.connect()
 
 
 def _policy_settings(config: Config, manifest: Manifest, frames: str, record_to: str) -> PolicySettings:

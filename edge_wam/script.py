@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import enum
-import queue
-import threading
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -39,27 +37,6 @@ class Ending(NamedTuple):
     @property
     def done(self) -> bool:
         return self.truth is not None and self.truth.success
-
-
-class Teller:
-    """Lines for people, printed by a thread of its own: a slow terminal must not hold up the loop."""
-
-    def __init__(self) -> None:
-        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self._start_s = time.monotonic()
-        self._thread = threading.Thread(target=self._run, name="teller", daemon=True)
-        self._thread.start()
-
-    def __call__(self, line: str) -> None:
-        self._lines.put(f"[{time.monotonic() - self._start_s:6.2f} s] {line}")
-
-    def close(self) -> None:
-        self._lines.put(None)
-        self._thread.join()
-
-    def _run(self) -> None:
-        while (line := self._lines.get()) is not None:
-            print(line, flush=True)
 
 
 class Script:

@@ -7,6 +7,8 @@ script that writes into the real mailbox. Two seconds into a motion the fault be
 * when did anything take notice? (a lost reply counted, a chunk refused, a wish limited, a word to a person)
 * what came of it: the arm went on, held, parked, or was let go of with a reason?
 * was any goal on the wire unsafe? Nobody of ours is asked that: sim/monitor.py reads the bytes.
+
+`--processes` adds those of sim/process_faults.py, on real processes in real time, to the same table.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import math
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -38,6 +40,9 @@ from edge_wam.sim.servos import SUPPLY_V, Reply, ServoChain
 from edge_wam.sim.wire import Faults, LoopPort
 from edge_wam.ticklog import TickLog
 from edge_wam.types import JOINTS, ActionChunk
+
+if TYPE_CHECKING:
+    from edge_wam.sim.process_faults import Processes, ProcessFault
 
 BEGIN_S, FAULT_S, QUIT_S = 0.3, 2.0, 6.0
 ROWS, DT_S, REPLAN_S, THOUGHT_S = 16, 1 / 30, 0.1, 0.06
@@ -186,20 +191,23 @@ OUTCOMES = ("went on", "held", "parked", "let go")
 
 
 class Row(NamedTuple):
-    """What came of a fault. noticed_ms after it began (NaN: nothing had to); said: the words for a person."""
+    """What came of a fault. noticed_ms after it began (NaN: nothing had to); said: the words for a person;
+    broken: promises that were not kept, beside the one about goals."""
 
-    fault: Fault
+    fault: Fault | ProcessFault
     noticed_ms: float
     outcome: str
     worst: Worst
     said: tuple[str, ...]
     released: bool
+    broken: tuple[str, ...] = ()
 
     @property
     def good(self) -> bool:
         """As expected, nothing unsafe on the wire, and the torque off in the end where the wire was there."""
         let_go = self.released or self.outcome == "let go"
-        return self.outcome == self.fault.expected and not self.worst.unsafe and let_go
+        kept = not self.worst.unsafe and not self.broken
+        return self.outcome == self.fault.expected and kept and let_go
 
 
 def inject(fault: Fault, folder: Path) -> Row:
@@ -245,6 +253,7 @@ def table(rows: Sequence[Row]) -> str:
         noticed = "-" if math.isnan(row.noticed_ms) else f"{row.noticed_ms:.0f}"
         wrong = "" if row.outcome == row.fault.expected else f" (expected: {row.fault.expected})"
         unsafe = f" **UNSAFE: {row.worst.unsafe[0]}**" if row.worst.unsafe else ""
+        unsafe += f" **{'; '.join(row.broken)}**" if row.broken else ""
         shares = f"{100 * row.worst.step:.0f} % | {100 * row.worst.lead:.0f} %"
         said = row.said[0] if row.said else ""
         lines.append(
@@ -253,10 +262,12 @@ def table(rows: Sequence[Row]) -> str:
         )
     unsafe_count = sum(bool(row.worst.unsafe) for row in rows)
     wrong_count = sum(row.outcome != row.fault.expected for row in rows)
+    broken_count = sum(bool(row.broken) for row in rows)
     lines += [
         "",
         f"{len(rows)} faults, {unsafe_count} with an unsafe goal on the wire, {wrong_count} with another end "
-        "than expected. Steps and leads are shares of what limits.toml allows, read off the wire.",
+        f"than expected, {broken_count} with another promise broken. Steps and leads are shares of what "
+        "limits.toml allows, read off the wire.",
     ]
     return "\n".join(lines)
 
@@ -273,6 +284,7 @@ def report(rows: Sequence[Row]) -> list[dict[str, object]]:
             "outcome": row.outcome,
             "expected": row.fault.expected,
             "unsafe": list(row.worst.unsafe[:3]),
+            "broken": list(row.broken),
             "said": list(dict.fromkeys(row.said)),
         }
         for row in rows
@@ -306,7 +318,7 @@ def plot(rows: Sequence[Row], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def chosen(every: Sequence[Fault], only: str) -> list[Fault]:
+def chosen(every: Sequence[Fault | ProcessFault], only: str) -> list[Fault | ProcessFault]:
     """Those whose name or group holds the word ('': all). EdgeWamError if there is none."""
     found = [fault for fault in every if only.lower() in f"{fault.name} {fault.group}".lower()]
     if not found:
@@ -315,16 +327,22 @@ def chosen(every: Sequence[Fault], only: str) -> list[Fault]:
     return found
 
 
-def main(folder: Path, only: str, as_json: bool, picture: Path | None) -> int:
+def main(
+    folder: Path, only: str, as_json: bool, picture: Path | None, processes: Processes | None = None
+) -> int:
     """The command. 1 where a goal was unsafe or a fault ended otherwise than expected."""
     from tqdm import tqdm
 
     from edge_wam.sim.fault_list import FAULTS
+    from edge_wam.sim.process_faults import PROCESS_FAULTS
 
-    rows = [
-        inject(fault, folder)
-        for fault in tqdm(chosen(FAULTS, only), unit="fault", desc="faults", disable=as_json)
-    ]
+    every: list[Fault | ProcessFault] = [*FAULTS, *(PROCESS_FAULTS if processes is not None else ())]
+    rows = []
+    for fault in tqdm(chosen(every, only), unit="fault", desc="faults", disable=as_json):
+        if isinstance(fault, Fault):
+            rows.append(inject(fault, folder))
+        elif processes is not None:
+            rows.append(processes.inject(fault))
     if not as_json:
         print(f"{table(rows)}\n")
     if picture is not None:

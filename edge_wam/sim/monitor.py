@@ -57,6 +57,11 @@ class Monitor:
         self.goals = 0
 
     @property
+    def goals_rad(self) -> FloatArray:
+        """The newest goal of every joint, (J,); NaN where there was none."""
+        return np.array([self._last_rad.get(index, np.nan) for index in range(len(self._index))])
+
+    @property
     def worst(self) -> Worst:
         return Worst(self._step, self._lead, self._outside_rad, tuple(self._unsafe))
 

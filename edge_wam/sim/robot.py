@@ -28,6 +28,7 @@ from edge_wam.sim.scene import COLOURS, FRAME_RATE_HZ, PHYSICS_DT_S
 from edge_wam.sim.servos import ServoChain
 from edge_wam.sim.tasks import command, table_for
 from edge_wam.sim.wire import PtyPort
+from edge_wam.sim.wiretap import Wiretap
 from edge_wam.sim.world import World, make_renderer
 
 WISH: RecordType = np.dtype(
@@ -49,13 +50,15 @@ _BEHIND_S = 0.1  # a machine that cannot keep up loses simulated time rather tha
 
 
 class SimSettings(NamedTuple):
-    """calibration is the robot's folder; frames the prefix of the cameras' mailboxes."""
+    """calibration is the robot's folder; frames the prefix of the cameras' mailboxes; tap is '' or where what
+    passes on the bus is written down (sim/wiretap.py)."""
 
     calibration: str
     seed: int
     frames: str
     wish_box: str
     truth_box: str
+    tap: str = ""
 
 
 class Photographer:
@@ -154,22 +157,30 @@ def robot_main(life: Life, settings: SimSettings) -> None:
     specs = tuple(camera.spec for camera in load_calibration(folder / "camera.json"))
     world = World(settings.seed)
     chain = ServoChain(world, Calibration.load(folder / "arm.json"))
+    tap = Wiretap(Path(settings.tap), world) if settings.tap else None
     with (
         FrameOutlet(settings.frames, specs) as outlet,
         Mailbox.open(settings.wish_box, WISH) as wishes,
         Mailbox.open(settings.truth_box, TRUTH) as truths,
-        PtyPort(chain) as port,
+        PtyPort(chain, tap=tap.see if tap else lambda data: None) as port,
     ):
         photographer = Photographer(world, outlet, specs)
         try:
             stage = Stage(world, wishes, truths, port.path)
             life.ready()
-            _keep_time(life, world, chain, photographer, stage)
+            _keep_time(life, world, chain, photographer, stage, tap)
         finally:
             photographer.stop()
 
 
-def _keep_time(life: Life, world: World, chain: ServoChain, photographer: Photographer, stage: Stage) -> None:
+def _keep_time(
+    life: Life,
+    world: World,
+    chain: ServoChain,
+    photographer: Photographer,
+    stage: Stage,
+    tap: Wiretap | None,
+) -> None:
     """Physics follows the monotonic clock; a picture every 1/30 s, dated by the step it shows."""
     start_s, step, photo_every = time.monotonic(), 0, round(1 / (FRAME_RATE_HZ * PHYSICS_DT_S))
     while not life.wait(max(0.0, start_s + step * PHYSICS_DT_S - time.monotonic())):
@@ -187,3 +198,5 @@ def _keep_time(life: Life, world: World, chain: ServoChain, photographer: Photog
                 photographer.expose(start_s + step * PHYSICS_DT_S)
             if step % 6 == 0:
                 stage.look()
+                if tap is not None:
+                    tap.look()

@@ -195,13 +195,21 @@ class PtyPort:
     """The servos on a pseudo-terminal: `path` is a serial port to any program on this machine.
 
     A thread of its own answers, so that physics and rendering next door do not delay it. wire_time
-    makes the replies take as long as on a real line (a busy-waiting client then burns a core).
+    makes the replies take as long as on a real line (a busy-waiting client then burns a core). tap is
+    shown every byte that the host writes.
     """
 
-    def __init__(self, chain: ServoChain, faults: Faults | None = None, *, wire_time: bool = True) -> None:
+    def __init__(
+        self,
+        chain: ServoChain,
+        faults: Faults | None = None,
+        *,
+        wire_time: bool = True,
+        tap: Callable[[bytes], object] = lambda data: None,
+    ) -> None:
         self.faults = faults or Faults()
         self._chain = chain
-        self._wire_time = wire_time
+        self._wire_time, self._tap = wire_time, tap
         self._master, self._slave = os.openpty()  # the slave stays open, or the last client's leaving ends us
         tty.setraw(self._slave)
         attributes = termios.tcgetattr(self._slave)
@@ -238,6 +246,7 @@ class PtyPort:
                 data = os.read(self._master, 4096)
             except OSError:
                 continue
+            self._tap(data)
             if self.faults.unplugged:
                 continue
             baud_bps = self._line_speed()
