@@ -21,6 +21,9 @@
     language = "en"
     vosk_model = ""                         # folder; "": the usual places
     device = ""                             # microphone; "": the system's default
+    confirm = "unsure"                      # ask back where something was left open; or always, never
+    wake = ""                               # a word that a command must follow, as "robot"; "": none
+    answers = "off"                         # off, sounds, or speech (by espeak-ng)
 
     [stale]                                 # how long each source may be silent
     park_after_s = 2.0                      # no plan: hold at once, park after this
@@ -41,6 +44,8 @@ from pathlib import Path
 from edge_wam import tomlfile
 from edge_wam.errors import ConfigError
 from edge_wam.pilot import Patience
+from edge_wam.sense.dialogue import CONFIRM
+from edge_wam.sense.speaker import ANSWERS
 from edge_wam.tomlfile import Scalar, Table
 
 SIMULATED = "sim"
@@ -79,12 +84,16 @@ class CameraConfig:
 
 @dataclass(frozen=True, slots=True)
 class VoiceConfig:
-    """The recogniser, its language, and where it hears. '' leaves a choice to the machine."""
+    """The recogniser, its language, and where it hears; when it asks back, the word that calls it, and how it
+    answers. '' leaves a choice to the machine."""
 
     engine: str
     language: str
     vosk_model: str
     device: str
+    confirm: str
+    wake: str
+    answers: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +146,7 @@ def as_tables(config: Config) -> dict[str, dict[str, Scalar]]:
             "threads": model.threads,
         },
         "cameras": {camera.name: camera.source for camera in config.cameras},
-        "voice": {name: getattr(voice, name) for name in ("engine", "language", "vosk_model", "device")},
+        "voice": {name: getattr(voice, name) for name in VoiceConfig.__slots__},
         "stale": {**stale.patience._asdict(), "frame_s": stale.frame_s},
     }
 
@@ -198,6 +207,9 @@ def _voice(table: Table) -> VoiceConfig:
         table.text("language", "en"),
         table.text("vosk_model", ""),
         table.text("device", ""),
+        table.text("confirm", "unsure", of=CONFIRM),
+        table.text("wake", ""),
+        table.text("answers", "off", of=ANSWERS),
     )
     table.done()
     return made

@@ -65,16 +65,16 @@ def name_to_keep(wanted: str, name: str) -> str:
 
 
 def usb_cards(sys_sound: Path = SYS_SOUND) -> dict[int, str]:
-    """Number of the sound card -> USB id, for those on USB."""
+    """Number of the sound card -> USB id, for those on USB, by number."""
     cards = {}
-    for link in sorted(sys_sound.glob("card[0-9]*")):
+    for link in sys_sound.glob("card[0-9]*"):
         place = (link / "device").resolve()  # an interface of the USB device; the device is above it
         for folder in (place, *place.parents):
             if (folder / "idVendor").is_file():
                 vendor, product = ((folder / name).read_text().strip() for name in ("idVendor", "idProduct"))
                 cards[int(link.name.removeprefix("card"))] = f"{vendor}:{product}".lower()
                 break
-    return cards
+    return dict(sorted(cards.items()))
 
 
 def _by_usb_id(found: Iterable[Input], wanted: str, sys_sound: Path) -> Input:

@@ -76,11 +76,21 @@ class Grammar:
     spaces, is cut into the fewest words that the recogniser has.
     """
 
-    def __init__(self, language: str, phrases: Sequence[str], decoys: Decoys) -> None:
+    def __init__(
+        self,
+        language: str,
+        phrases: Sequence[str],
+        decoys: Decoys,
+        talk: Sequence[str] = (),
+        replies: Sequence[str] = (),
+    ) -> None:
+        """talk: what else may be said, about commands ("do it again"); replies: what may be said to a
+        question ("yes"), and is listened for only then: short words are heard in everything."""
         self.language = language
-        self.phrases, self.decoys = tuple(phrases), decoys
-        self.stop_words = STOP_WORDS[language]
-        self._keys = frozenset(map(key, phrases))
+        self.phrases, self.talk, self.replies = tuple(phrases), tuple(talk), tuple(replies)
+        self.decoys, self.stop_words = decoys, STOP_WORDS[language]
+        self._keys = frozenset(map(key, (*phrases, *talk)))
+        self._reply_keys = frozenset(map(key, replies))
 
     @property
     def no_phrases(self) -> tuple[str, ...]:
@@ -90,9 +100,10 @@ class Grammar:
             dict.fromkeys(decoy for decoy in self.decoys.all() if not said.issuperset(decoy.split()))
         )
 
-    def is_phrase(self, text: str) -> bool:
-        """True if it is exactly one of the phrases; case and spaces do not matter."""
-        return key(text) in self._keys
+    def is_phrase(self, text: str, asked: bool = False) -> bool:
+        """True if it is exactly one of the phrases or of the talk, or, where something was asked, a reply;
+        case and spaces do not matter."""
+        return key(text) in self._keys or (asked and key(text) in self._reply_keys)
 
     def is_stop(self, text: str) -> bool:
         """True if any word of it means STOP."""
@@ -105,8 +116,11 @@ def make_grammar(
     knows: Callable[[str], bool],
     vocabulary: Callable[[], Iterable[str]],
     recogniser: str,
+    talk: Iterable[str] = (),
+    replies: Iterable[str] = (),
 ) -> Grammar:
-    """The grammar of `phrases`, every word checked against what the recogniser `knows`.
+    """The grammar of `phrases`, every word checked against what the recogniser `knows`, and of those of
+    `talk` and `replies` that it knows all words of.
 
     VoiceError names the first word that it cannot hear, with the nearest one of its `vocabulary` (a
     list of 100,000, made only for that), or the phrase that could never be obeyed because it holds
@@ -134,10 +148,15 @@ def make_grammar(
     def known(texts: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(text for text in texts if all(map(knows, text.split())))
 
-    before, verbs, instead, talk = DECOYS[language]
+    before, verbs, instead, chatter = DECOYS[language]
     instead = tuple((ours, known(others)) for ours, others in instead)
-    decoys = Decoys(known(before), known(verbs), instead, known(talk))
-    return Grammar(language, list(dict.fromkeys(words)), decoys)
+    decoys = Decoys(known(before), known(verbs), instead, known(chatter))
+
+    def heard(texts: Iterable[str]) -> list[str]:
+        found = dict.fromkeys(_in_its_words(text, knows) for text in texts)
+        return [text for text in found if text and text not in words]
+
+    return Grammar(language, list(dict.fromkeys(words)), decoys, heard(talk), heard(replies))
 
 
 def key(text: str) -> str:
@@ -160,6 +179,12 @@ def _words(
     if not found:
         raise VoiceError("an empty phrase cannot be heard; try: remove it from the model's commands")
     return found
+
+
+def _in_its_words(text: str, knows: Callable[[str], bool]) -> str:
+    """A text in the recogniser's words; '' if it lacks one."""
+    pieces = [[token] if knows(token) else _cut(token, knows) for token in text.casefold().split()]
+    return " ".join(word for piece in pieces for word in piece or ()) if all(pieces) else ""
 
 
 def _cut(text: str, knows: Callable[[str], bool]) -> list[str] | None:

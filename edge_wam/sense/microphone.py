@@ -69,7 +69,7 @@ class Microphone:
         try:
             while not self._blocks:
                 self._listen(READY_S)
-                if self._lost:
+                if self._lost and not self._blocks:
                     raise VoiceError(self._lost)
         except VoiceError:
             self.stop()

@@ -15,8 +15,9 @@ FLAT_S = 5.0
 # Full scale for this share of so many seconds: a clap is shorter, speech that is cut off is longer.
 CLIPPED_SHARE, CLIPPED_WINDOW_S = 0.005, 5.0
 _FULL_SCALE = 32767 / 32768  # the largest positive int16
-# Below this level a recogniser has nothing to go by: speech at arm's length is 30 dB above a quiet room.
-FAINT_DBFS = -80.0
+# Less than that is no quiet room but a capture level at zero: 16 bits end at -101 dBFS (one bit's noise), and
+# rooms are heard at -70 to -40.
+FAINT_DBFS = -85.0
 
 
 class Soundcheck:
@@ -50,3 +51,15 @@ def level_dbfs(samples: SoundArray) -> float:
     """How loud it is: 0 for a square wave of full scale, about -50 for a room, -inf for no sound at all."""
     rms = float(np.std(samples.astype(np.float64)))  # a constant is no sound
     return 20.0 * math.log10(rms / 32768.0) if rms > 0.0 else -math.inf
+
+
+def trouble(samples: SoundArray) -> str:
+    """What is wrong with a second or two of sound, shape (N,), and what to try; '' if nothing is."""
+    level = level_dbfs(samples)
+    if level == -math.inf:
+        return "gives nothing but silence; muted? try: its switch, alsamixer (capture, space)"
+    if level < FAINT_DBFS:
+        return f"is hardly heard ({level:.0f} dBFS); try: alsamixer (F4, capture level up)"
+    if np.mean(np.abs(samples.astype(np.int32)) >= 32767) >= CLIPPED_SHARE:
+        return f"is too loud ({level:.0f} dBFS, cut off); try: alsamixer (F4, capture level down)"
+    return ""

@@ -30,9 +30,10 @@ from edge_wam.types import Words
 
 _SLIP = 1e-20  # what a slip costs: less hears fewer commands wrongly, and misses more
 _TALK_START, _TALK_WORD, _TALK_WORDS = 1e-23, 1e-8, 10  # talk: to begin with, for each word, and how many
+_ABOUT = 1e-18  # talk about commands ("do it again", "yes"): rarer than they are, and near to other talk
 _SURE_FRAMES = 5  # of 30 ms, for which a STOP has to stand: "slide" begins like it
 _SENTENCE_GAP_S = 0.7  # between two sentences; the end-pointer ends one after 0.3 s
-_NAME = "commands"
+_NAME, _ASKED = "commands", "commands and replies"
 _Arc = tuple[int, int, float] | tuple[int, int, float, str]
 
 
@@ -44,7 +45,9 @@ class SphinxRecogniser:
     colour normalised over itself instead of over what came before, and that is the final result.
     """
 
-    def __init__(self, language: str, phrases: Iterable[str]) -> None:
+    def __init__(
+        self, language: str, phrases: Iterable[str], talk: Iterable[str] = (), replies: Iterable[str] = ()
+    ) -> None:
         """VoiceError if the language is not English or a word of `phrases` is not in its dictionary."""
         try:
             import pocketsphinx
@@ -65,9 +68,14 @@ class SphinxRecogniser:
             lambda word: decoder.lookup_word(word) is not None,
             lambda: _read_dictionary(Path(pocketsphinx.get_model_path("en-us/cmudict-en-us.dict"))),
             self.name,
+            talk,
+            replies,
         )
-        decoder.add_fsg(_NAME, decoder.create_fsg(_NAME, 0, 1, network(self.grammar)))
+        for name, replies_too in ((_NAME, False), (_ASKED, True)):
+            arcs = network(self.grammar, self.grammar.replies if replies_too else ())
+            decoder.add_fsg(name, decoder.create_fsg(name, 0, 1, arcs))
         decoder.activate_search(_NAME)
+        self._search = self._wanted = _NAME
         self._decoder = decoder
         self._ends = pocketsphinx.Endpointer(window=0.3, ratio=0.9, vad_mode=pocketsphinx.Vad.STRICT)
         self._frame_bytes: int = self._ends.frame_bytes
@@ -93,6 +101,9 @@ class SphinxRecogniser:
                 continue
             t_s = block.t_s - len(self._waiting) / (2 * RATE_HZ)
             if not was_speech:
+                if self._search != self._wanted:
+                    self._decoder.activate_search(self._wanted)
+                    self._search = self._wanted
                 self._decoder.start_utt()
                 self._said, self._partial = b"", ""
             self._said += speech
@@ -102,6 +113,10 @@ class SphinxRecogniser:
             else:
                 found += self._final_words(t_s)
         return found
+
+    def expect_reply(self, asked: bool) -> None:
+        """From the next utterance on, listen for replies to a question too, or not any more."""
+        self._wanted = _ASKED if asked else _NAME
 
     def _partial_words(self, t_s: float) -> list[Words]:
         hypothesis = self._decoder.hyp()
@@ -121,7 +136,7 @@ class SphinxRecogniser:
         self._decoder.end_utt()
         hypothesis = self._decoder.hyp()
         text = hypothesis.hypstr if hypothesis else ""
-        known = self.grammar.is_phrase(text) or self.grammar.is_stop(text)
+        known = self.grammar.is_phrase(text, self._search == _ASKED) or self.grammar.is_stop(text)
         # After a pause the rest of a sentence looks like a sentence: "do not ... pick up the red cube".
         if not known or (begin_s < self._rejected_end_s + _SENTENCE_GAP_S and not self.grammar.is_stop(text)):
             known, text = False, f"{UNKNOWN} {text}".strip()
@@ -130,8 +145,9 @@ class SphinxRecogniser:
         return [Words(text, t_s, 1.0 if known else 0.0, True, self.grammar.language)]
 
 
-def network(grammar: Grammar) -> list[_Arc]:
-    """The grammar as transitions (from, to, probability[, word]) of a network that runs from 0 to 1."""
+def network(grammar: Grammar, replies: Iterable[str] = ()) -> list[_Arc]:
+    """The grammar, and replies, as transitions (from, to, probability[, word]) of a network that runs from 0
+    to 1."""
     table = smallest((*grammar.phrases, *grammar.stop_words))
     start, count = len(table) - 1, len(table)
     net = _Network(2 + 2 * count)  # state s of the table: s + 2 in the exact part, s + slipped after a slip
@@ -149,6 +165,8 @@ def network(grammar: Grammar) -> list[_Arc]:
                 net.arc(state + part, to + slipped, _SLIP)  # a word left out
                 for other in others:
                     net.words(state + part, to + slipped, _SLIP, other)
+    for text in (*grammar.talk, *replies):
+        net.words(0, 1, _ABOUT, text)
     state = net.new()
     net.arc(0, state, _TALK_START)
     for _ in range(_TALK_WORDS if grammar.decoys.talk else 0):

@@ -2,13 +2,15 @@
 
     source -> recogniser -> mailbox HEARD -> control
 
-Partial results are posted when they mean STOP, final results always; what they mean is for the
-reader of the mailbox to say (exactly a phrase, or nothing). Voice is a convenience: the emergency
-stop is a switch that cuts the power.
+Partial results are posted when they mean STOP, final results always: as the phrase of a command that is to be
+done, or marked as none. The reader of the mailbox obeys exactly a phrase. Voice is a convenience: the
+emergency stop is a switch that cuts the power.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,11 +18,14 @@ from typing import NamedTuple, Protocol
 
 from edge_wam.errors import VoiceError
 from edge_wam.mailbox import Mailbox
-from edge_wam.messages import HEARD, HeardWriter
+from edge_wam.messages import HEARD, STATE, HeardWriter, read_state
 from edge_wam.process import Life
-from edge_wam.sense.grammar import Grammar
+from edge_wam.sense.dialogue import Dialogue
+from edge_wam.sense.grammar import UNKNOWN, Grammar
 from edge_wam.sense.sound import Block, SoundSource
+from edge_wam.sense.speaker import Speaker
 from edge_wam.sense.sphinx_engine import SphinxRecogniser
+from edge_wam.sense.understand import Understanding, replies_of, talk_of
 from edge_wam.sense.vosk_engine import VARIABLE, VoskRecogniser, find_model
 from edge_wam.types import Words
 
@@ -35,18 +40,26 @@ class Recogniser(Protocol):
     grammar: Grammar
 
     def hear(self, block: Block) -> list[Words]: ...
+    def expect_reply(self, asked: bool) -> None:
+        """Listen for replies to a question as well (or not any more); not within an utterance."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class VoiceSettings:
     """What the voice process needs to know. engine: auto, vosk or pocketsphinx; vosk_model '' looks in
-    the usual places; phrases: everything that may be said in `language`; mailbox: name of a HEARD."""
+    the usual places; commands: what may be said for each in `language`; confirm and wake: see Dialogue;
+    answers: see Speaker; mailbox: name of a HEARD; state_box: of the STATE that says what is being done."""
 
     engine: str
     language: str
     vosk_model: str
-    phrases: tuple[str, ...]
+    commands: tuple[tuple[str, ...], ...]
     mailbox: str
+    confirm: str = "unsure"
+    wake: str = ""
+    answers: str = "off"
+    state_box: str = ""
 
 
 class Spoken(NamedTuple):
@@ -56,21 +69,26 @@ class Spoken(NamedTuple):
     stop: bool
 
 
-def open_recogniser(engine: str, language: str, phrases: Sequence[str], vosk_model: str = "") -> Recogniser:
+def open_recogniser(
+    engine: str, language: str, phrases: Sequence[str], vosk_model: str = "", wake: str = ""
+) -> Recogniser:
     """The recogniser of the settings. 'auto': Vosk if a model is found, else pocketsphinx.
 
-    VoiceError if that one cannot hear this language, its package or model is missing, or one of
-    the phrases has a word that it does not know.
+    With a wake word every phrase may follow it. VoiceError if that one cannot hear this language, its package
+    or model is missing, or one of the phrases has a word that it does not know.
     """
     if engine not in ("auto", "vosk", "pocketsphinx"):
         raise VoiceError(f"voice.engine: expected auto, vosk or pocketsphinx, found '{engine}'")
+    if wake:
+        phrases = [*phrases, wake, *(f"{wake} {phrase}" for phrase in phrases)]
+    said = (phrases, talk_of(language), replies_of(language))
     if engine == "pocketsphinx":
-        return SphinxRecogniser(language, phrases)
+        return SphinxRecogniser(language, *said)
     folder = find_model(language, vosk_model)
     if folder is not None:
-        return VoskRecogniser(folder, language, phrases)
+        return VoskRecogniser(folder, language, *said)
     if engine == "auto" and language == "en":
-        return SphinxRecogniser(language, phrases)
+        return SphinxRecogniser(language, *said)
     raise VoiceError(
         f"no Vosk model for '{language}' in voice.vosk_model, ${VARIABLE} or the usual places; "
         f"try: edge-wam fetch-voice {language}"
@@ -122,22 +140,77 @@ def voice_main(
 
     `open_source` makes the microphone in this process (a class or a functools.partial: it is pickled).
     """
-    recogniser = open_recogniser(settings.engine, settings.language, settings.phrases, settings.vosk_model)
-    (say or _say)(describe(recogniser))
-    with Mailbox.open(settings.mailbox, HEARD) as mailbox:
-        writer, source = HeardWriter(mailbox), open_source()
-        try:
-            source.start()
-            life.ready()
-            listen(source, Listener(recogniser), writer, life.wait)
-        finally:
-            source.stop()
+    say, language = say or _say, settings.language
+    phrases = [phrase for command in settings.commands for phrase in command]
+    recogniser = open_recogniser(settings.engine, language, phrases, settings.vosk_model, settings.wake)
+    say(describe(recogniser))
+    with contextlib.ExitStack() as stack:
+        writer = HeardWriter(stack.enter_context(Mailbox.open(settings.mailbox, HEARD)))
+        doing = None
+        if settings.state_box:
+            doing = functools.partial(_doing, stack.enter_context(Mailbox.open(settings.state_box, STATE)))
+        understanding = Understanding(language, settings.commands)
+        dialogue = Dialogue(understanding, language, settings.confirm, settings.wake, doing)
+        speaker = Speaker(settings.answers, language, say)
+        stack.callback(speaker.close)
+        source = open_source()
+        stack.callback(source.stop)
+        source.start()
+        life.ready()
+        talk = Talk(recogniser, dialogue, speaker, writer, say)
+        listen(source, Listener(recogniser), talk.hear, life.wait)
+
+
+class Talk:
+    """What is done with everything that was heard: STOP goes on at once; a sentence is understood, answered,
+    and goes on as the command's own phrase, or marked as none."""
+
+    def __init__(
+        self,
+        recogniser: Recogniser,
+        dialogue: Dialogue,
+        speaker: Speaker,
+        writer: HeardWriter,
+        say: Callable[[str], None],
+    ) -> None:
+        self._recogniser, self._dialogue, self._speaker = recogniser, dialogue, speaker
+        self._writer, self._say = writer, say
+        self._asked = False
+
+    def hear(self, heard: Spoken) -> None:
+        """One piece of news."""
+        words, stop = heard
+        if stop:
+            self._writer.put(words, stop=True)
+            self._dialogue.stopped()
+        elif words.final and not self._speaker.audible(words.t_s):
+            reply = self._dialogue.hear(words)
+            text = reply.order or f"{UNKNOWN} {words.text.removeprefix(UNKNOWN).strip()}"
+            self._writer.put(words._replace(text=text), stop=False)
+            self._say(f'voice: "{words.text}": {reply.order or reply.why}' + _quoted(reply.say))
+            self._speaker.answer(reply)
+        if words.final and self._asked != self._dialogue.waits(words.t_s):
+            self._asked = not self._asked
+            self._recogniser.expect_reply(self._asked)
+
+
+def _quoted(text: str) -> str:
+    return f'; "{text}"' if text else ""
+
+
+def _doing(states: Mailbox) -> str:
+    letter = states.get()
+    state = None if letter is None else read_state(letter.record)
+    return state.command if state is not None and state.running else ""
 
 
 def listen(
-    source: SoundSource, listener: Listener, writer: HeardWriter, stopped: Callable[[float], bool]
+    source: SoundSource,
+    listener: Listener,
+    heard: Callable[[Spoken], None],
+    stopped: Callable[[float], bool],
 ) -> None:
-    """From source to mailbox, block by block, until `stopped(0.0)`. VoiceError if the source dries up."""
+    """From source to `heard`, block by block, until `stopped(0.0)`. VoiceError if the source dries up."""
     silent_s = 0.0
     while not stopped(0.0):
         block = source.read(_POLL_S)
@@ -147,8 +220,8 @@ def listen(
                 raise VoiceError(f"the microphone has given no sound for {_SILENT_S:g} s; is it plugged in?")
             continue
         silent_s = 0.0
-        for words, stop in listener.hear(block):
-            writer.put(words, stop=stop)
+        for news in listener.hear(block):
+            heard(news)
 
 
 def _say(line: str) -> None:

@@ -108,7 +108,14 @@ def read_vocabulary(folder: Path) -> list[str]:
 class VoskRecogniser:
     """Vosk with a grammar. Loads in about 0.3 s, 110 MiB; 0.03 of a core while listening."""
 
-    def __init__(self, folder: Path, language: str, phrases: Iterable[str]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        language: str,
+        phrases: Iterable[str],
+        talk: Iterable[str] = (),
+        replies: Iterable[str] = (),
+    ) -> None:
         """VoiceError if the model is unusable or a word of `phrases` is not in it."""
         try:
             import vosk
@@ -129,17 +136,24 @@ class VoskRecogniser:
             lambda word: self._model.vosk_model_find_word(word) >= 0,
             lambda: read_vocabulary(folder),
             self.name,
+            talk,
+            replies,
         )
         grammar = self.grammar
-        sentences = [*grammar.phrases, *grammar.stop_words, *grammar.no_phrases]
+        sentences = [*grammar.phrases, *grammar.talk, *grammar.stop_words, *grammar.no_phrases]
 
-        def ear(heard: list[str]) -> Any:  # vosk has no types
-            return vosk.KaldiRecognizer(self._model, RATE_HZ, json.dumps(heard, ensure_ascii=False))
+        def ear(heard: str) -> Any:  # vosk has no types
+            return vosk.KaldiRecognizer(self._model, RATE_HZ, heard)
+
+        self._is_asked = False
+        self._usual = json.dumps([*sentences, UNKNOWN], ensure_ascii=False)
+        self._asked = json.dumps([*sentences, *grammar.replies, UNKNOWN], ensure_ascii=False)
 
         # Two ears. The one for commands may say "none of these", and a short STOP drowns in that
         # (spoken Mandarin: 4 of 12 heard). The one for STOP may not (10 of 12), and is asked for
         # nothing else: a false stop is cheap, a missed one is not.
-        self._commands, self._stop = ear([*sentences, UNKNOWN]), ear(sentences)
+        self._commands = ear(self._usual)
+        self._stop = ear(json.dumps(sentences, ensure_ascii=False))
         self._commands.SetWords(True)
         self._fed = 0  # samples
         # What the ear for commands makes of the utterance, since which sample, and since which anything.
@@ -165,6 +179,12 @@ class VoskRecogniser:
         if ended:
             self._stopped = False
         return found
+
+    def expect_reply(self, asked: bool) -> None:
+        """Listen for replies to a question too, or not any more; not within an utterance."""
+        self._is_asked = asked
+        self._commands.SetGrammar(self._asked if asked else self._usual)
+        self._partial = ""
 
     def _ended(self, data: bytes) -> _Result | None:
         """Feed the ear for commands; what it heard, once the utterance is over."""
@@ -194,7 +214,7 @@ class VoskRecogniser:
         end_s = spoken[-1]["end"]
         if not self.grammar.is_stop(text) and (confidence < _CONFIDENT or continued):
             text = f"{UNKNOWN} {text}"
-        if not self.grammar.is_phrase(text):
+        if not self.grammar.is_phrase(text, self._is_asked):
             self._rejected_end_s = end_s
         # vosk counts from the first sample it was fed
         t_s -= self._fed / RATE_HZ - end_s

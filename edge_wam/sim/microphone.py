@@ -1,4 +1,4 @@
-"""A microphone without one: a WAV, or text spoken by espeak-ng, at the pace of real time.
+"""A microphone without one: sound at the pace of real time.
 
 What it gives is what a microphone in a quiet room would: a moment of silence, the sentence, then
 silence for as long as somebody listens. The silence is not digital zero but faint noise, because
@@ -7,9 +7,6 @@ end-pointers and recognisers are made for rooms.
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +17,6 @@ from edge_wam.sense.sound import BLOCK_S, BLOCK_SAMPLES, RATE_HZ, Block, SoundAr
 from edge_wam.sense.wav import read_wav
 
 SAMPLES = Path(__file__).parent / "samples"
-# espeak-ng's voice and words a minute, by language. Plain "cmn" spells Chinese out in English sounds
-# (1.51); its bass voice is heard half the time, "+f2" always.
-_VOICES = {"en": ("en-us", 150), "zh": ("cmn-latn-pinyin+f2", 210)}
 _ROOM_RMS = 16.0  # of int16: about -66 dBFS, a quiet room
 
 
@@ -33,24 +27,6 @@ def sample(language: str, command_id: str) -> Path:
         names = ", ".join(sorted(found.stem for found in SAMPLES.glob("*.wav")))
         raise VoiceError(f"no sample of '{command_id}' in '{language}'; found: {names}; try: --say or --wav")
     return path
-
-
-def speak(text: str, language: str, voice: str = "") -> SoundArray:
-    """`text` spoken by espeak-ng, (N,) int16. VoiceError if espeak-ng is missing or has no such voice."""
-    if shutil.which("espeak-ng") is None:
-        raise VoiceError("--say needs espeak-ng; try: sudo apt install espeak-ng, or --wav with a recording")
-    usual, words_a_minute = _VOICES.get(language, (language, 150))
-    voice = voice or usual
-    with tempfile.TemporaryDirectory(prefix="edge-wam-") as folder:
-        path = Path(folder) / "said.wav"
-        command = ["espeak-ng", "-v", voice, "-s", str(words_a_minute), "-b", "1", "-w", str(path), "--stdin"]
-        done = subprocess.run(command, input=text.encode(), capture_output=True, check=False)
-        if done.returncode or not path.is_file():
-            said = done.stderr.decode("utf-8", "replace").strip().splitlines()
-            raise VoiceError(
-                f"espeak-ng cannot speak with voice '{voice}': {said[-1] if said else 'no reason given'}"
-            )
-        return read_wav(path)
 
 
 class SimMicrophone:

@@ -317,7 +317,13 @@ def test_words_reach_the_mailbox_with_their_marks():
     microphone = SimMicrophone(np.zeros(RATE_HZ, np.int16), ManualClock())
     rounds = itertools.count()
     with Mailbox.create(private_name("test-voice"), HEARD) as mailbox:
-        listen(microphone, Listener(recogniser), HeardWriter(mailbox), lambda timeout_s: next(rounds) == 3)
+        writer = HeardWriter(mailbox)
+        listen(
+            microphone,
+            Listener(recogniser),
+            lambda news: writer.put(news.words, stop=news.stop),
+            lambda timeout_s: next(rounds) == 3,
+        )
         heard = HeardReader(mailbox).take()
     assert [(one.words.text, one.words.final, one.stop) for one in heard] == [
         ("stop", False, True),

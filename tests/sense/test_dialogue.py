@@ -1,0 +1,317 @@
+"""The talk: what was understood is done, asked back or refused; what leaves is a command's own phrase."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edge_wam.errors import VoiceError
+from edge_wam.sense.dialogue import ANSWER_S, TEXTS, Dialogue, Reply, Sign
+from edge_wam.sense.grammar import STOP_WORDS
+from edge_wam.sense.speaker import ECHO_S, Speaker, earcon, speak
+from edge_wam.sense.understand import Understanding
+from edge_wam.sense.voice import Spoken, Talk
+from edge_wam.sim import tasks
+from edge_wam.types import Words
+
+COMMANDS = tasks.commands()
+RED, LEFT = "pick up the red cube", "push the red cube to the left"
+
+
+class Person:
+    """Somebody who talks to the robot; the clock is theirs."""
+
+    def __init__(self, language="en", **settings):
+        phrases = [command.phrases[language] for command in COMMANDS]
+        self.dialogue = Dialogue(Understanding(language, phrases), language, **settings)
+        self.now_s = 100.0
+
+    def says(self, text, after_s=1.0):
+        self.now_s += after_s
+        return self.dialogue.hear(Words(text, self.now_s, 1.0, True, "en"))
+
+
+def test_a_command_is_done_and_a_likely_one_asked_about():
+    person = Person()
+    assert person.says("grab the red block") == Reply(RED, why="understood", sign=Sign.DONE)
+    asked = person.says("throw the red cube to the left")
+    assert asked == Reply("", f"Did you mean: {LEFT}?", "not understood: throw", Sign.ASK)
+    assert person.says("yes") == Reply(LEFT, why="yes", sign=Sign.DONE)
+    assert person.says("yes") == Reply(why="nothing was asked")  # once
+
+
+def test_no_and_silence_and_another_command_end_a_question():
+    person = Person()
+    person.says("throw the red cube to the left")
+    assert person.says("no").sign is Sign.NO
+    assert not person.says("yes").order
+    person.says("throw the red cube to the left")
+    assert not person.says("yes", after_s=ANSWER_S + 0.01).order
+    person.says("throw the red cube to the left")
+    assert person.says("yes", after_s=ANSWER_S).order == LEFT
+    person.says("throw the red cube to the left")
+    assert person.says("go home").order == "go home"
+    assert not person.says("yes").order
+    person.says("throw the red cube to the left")
+    person.says("what a lovely day")
+    assert not person.says("yes").order
+
+
+def test_stop_ends_a_question():
+    person = Person()
+    person.says("throw the red cube to the left")
+    assert person.dialogue.waits(person.now_s)
+    person.dialogue.stopped()
+    assert not person.dialogue.waits(person.now_s)
+    assert not person.says("yes").order
+
+
+def test_what_was_not_heard_clearly_is_asked_about_never_done():
+    person = Person()
+    asked = person.says(f"[unk] {RED}")
+    assert (asked.order, asked.sign, asked.why) == ("", Sign.ASK, "not heard clearly")
+    assert not person.says("[unk] yes").order  # nor is that an answer
+    assert person.says("yes").order == RED
+    assert person.says("[unk] the weather is nice") == Reply(why="not heard clearly, and no command")
+    assert person.says("[unk]") == Reply(why="no words")
+    assert person.says(f"[unk] do not {RED}").sign is Sign.NONE  # talk is not answered
+
+
+def test_near_misses_are_refused_aloud():
+    reply = Person().says("do not pick up the red cube")
+    assert reply == Reply("", "I did not understand.", "'not': not", Sign.NO)
+
+
+def test_again_and_the_other_way():
+    person = Person()
+    assert person.says("again").why == "nothing was done before"
+    person.says(LEFT)
+    assert person.says("do it again").order == LEFT
+    assert person.says("the other way").order == "push the red cube to the right"
+    assert person.says("the other way").order == LEFT
+    person.says(RED)
+    assert person.says("the other way").say == "There is nothing to repeat."
+
+
+def test_what_are_you_doing():
+    assert Person().says("what are you doing").say == "Nothing, I am waiting."
+    assert Person(doing=lambda: RED).says("what are you doing").say == f"I was told to {RED}."
+
+
+def test_asked_always_or_never():
+    careful = Person(confirm="always")
+    assert careful.says(RED) == Reply("", f"Did you mean: {RED}?", "asked first", Sign.ASK)
+    assert careful.says("yes").order == RED
+    assert not careful.says("again").order  # asked first, too
+    brisk = Person(confirm="never")
+    assert brisk.says(RED).order == RED
+    assert brisk.says("throw the red cube to the left").sign is Sign.NO
+    assert not brisk.says("yes").order
+    with pytest.raises(ValueError, match="found 'sometimes'"):
+        Person(confirm="sometimes")
+
+
+def test_with_a_name_it_listens_to_its_name():
+    person = Person(wake="Robot")
+    assert person.says(RED) == Reply(why="without 'robot'")
+    assert person.says(f"robot {RED}").order == RED
+    assert person.says("go home") == Reply(why="without 'robot'")
+    assert person.says("robot") == Reply(say="Yes?", why="called", sign=Sign.ASK)
+    assert person.says("go home").order == "go home"
+    assert not person.says(RED).order
+    person.says("robot")
+    assert not person.says(RED, after_s=ANSWER_S + 0.01).order
+    assert not person.says(f"robots {RED}").order
+    person.says("robot throw the red cube to the left")
+    assert person.says("yes").order == LEFT  # an answer needs no name
+
+
+def test_in_mandarin():
+    person = Person("zh")
+    assert person.says("帮我拿起红色的方块").order == "拿起红色方块"
+    assert person.says("不要拿起红色方块").say == "我没有听懂。"
+    assert person.says("红色方块左边").say == "您是说把红色方块推到左边吗?"
+    assert person.says("是的").order == "把红色方块推到左边"
+
+
+@pytest.mark.parametrize("language", sorted(TEXTS))
+def test_no_answer_could_stop_the_arm_or_start_it(language):
+    """The robot hears itself; what it says must mean nothing."""
+    understanding = Understanding(language, [command.phrases[language] for command in COMMANDS])
+    for text in TEXTS[language]:
+        for phrase in ("", *(command.phrases[language][0] for command in COMMANDS)):
+            said = text.format(phrase)
+            words = said.casefold() if language == "zh" else said.casefold().split()
+            assert not any(word in words for word in STOP_WORDS[language])
+            if "{}" not in text:
+                assert not understanding.meaning(said).phrase
+
+
+# --- the robot's own voice ----------------------------------------------------------------------
+
+
+class Stage:
+    """A loudspeaker that notes what it is given, and waits for nobody."""
+
+    def __init__(self, answers, fails=""):
+        self.played, self.spoken, self.said, self._fails = [], [], [], fails
+        self.speaker = Speaker(answers, "en", self.said.append, self._play, self._speak)
+
+    def _play(self, sound):
+        if self._fails:
+            raise VoiceError(self._fails)
+        self.played.append(sound)
+
+    def _speak(self, text, language):
+        self.spoken.append((text, language))
+        return np.ones(1600, np.int16)
+
+    def after(self, *replies):
+        for reply in replies:
+            self.speaker.answer(reply)
+        self.speaker._waiting.put(None)
+        self.speaker._thread.join(5.0)
+        assert not self.speaker._thread.is_alive()
+        return self
+
+
+def test_sounds_and_speech():
+    done, asked = Reply(RED, sign=Sign.DONE), Reply("", "Did you mean?", "", Sign.ASK)
+    sounds = Stage("sounds").after(done, asked, Reply(why="talk"))
+    assert [len(sound) for sound in sounds.played] == [len(earcon(Sign.DONE)), len(earcon(Sign.ASK))]
+    assert not sounds.spoken
+    speech = Stage("speech").after(done, asked)
+    assert speech.spoken == [("Did you mean?", "en")]
+    assert [len(sound) for sound in speech.played] == [len(earcon(Sign.DONE)), len(earcon(Sign.ASK)) + 1600]
+
+
+def test_off_is_silent():
+    speaker = Speaker("off", "en", print, play=lambda sound: pytest.fail("played"))
+    speaker.answer(Reply(RED, sign=Sign.DONE))
+    assert not speaker.audible(0.0)
+    speaker.close()
+
+
+def test_a_loudspeaker_that_is_not_there_is_said_once():
+    stage = Stage("sounds", fails="no loudspeaker").after(*[Reply(RED, sign=Sign.DONE)] * 3)
+    assert stage.said == ["voice: no loudspeaker; answers are only written"]
+
+
+def test_answers_that_pile_up_are_left_out():
+    stage = Stage("sounds")
+    stage.speaker._waiting.put(None)
+    stage.speaker._thread.join(5.0)
+    for _ in range(10):
+        stage.speaker.answer(Reply(RED, sign=Sign.DONE))  # does not wait
+    assert stage.speaker._waiting.qsize() == 4
+
+
+def test_the_robot_knows_when_it_was_audible():
+    stage = Stage("speech").after(Reply("", "Did you mean?", "", Sign.ASK))
+    (first, last) = stage.speaker._audible
+    begin_s, end_s = first[0], max(first[1], last[1])
+    assert end_s - begin_s == pytest.approx(0.28, abs=0.01)  # as long as the sound, whoever asks early
+    assert stage.speaker.audible(begin_s)
+    assert stage.speaker.audible(end_s + ECHO_S)
+    assert not stage.speaker.audible(begin_s - 0.01)
+    assert not stage.speaker.audible(end_s + ECHO_S + 0.01)
+
+
+def test_earcons_differ_and_do_not_click():
+    sounds = [earcon(sign) for sign in (Sign.DONE, Sign.ASK, Sign.NO)]
+    assert len({sound.tobytes() for sound in sounds}) == 3
+    for sound in sounds:
+        assert sound.dtype == np.int16
+        assert abs(int(sound[0])) < 50
+        assert abs(int(sound[-1])) < 200
+        assert 6000 < np.abs(sound).max() < 7000
+    assert not len(earcon(Sign.NONE))
+
+
+def test_speech_without_espeak_says_what_to_install(monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(VoiceError, match="sudo apt install espeak-ng"):
+        speak("hello", "en")
+
+
+# --- all of it together -------------------------------------------------------------------------
+
+
+class Ear:
+    def __init__(self):
+        self.expected = []
+
+    def expect_reply(self, asked):
+        self.expected.append(asked)
+
+
+class Box:
+    def __init__(self):
+        self.put_in = []
+
+    def put(self, words, *, stop):
+        self.put_in.append((words.text, stop))
+
+
+class Loud:
+    """A robot that speaks from 10 to 12 s."""
+
+    def __init__(self):
+        self.answers = []
+
+    def audible(self, t_s):
+        return 10.0 <= t_s <= 12.0
+
+    def answer(self, reply):
+        self.answers.append(reply.sign)
+
+
+@pytest.fixture
+def talk():
+    parts = Ear(), Person().dialogue, Loud(), Box()
+    said = []
+    made = Talk(*parts, said.append)
+    made.parts, made.said = parts, said
+
+    def hear(text, t_s=1.0, stop=False, final=True):
+        made.hear(Spoken(Words(text, t_s, 1.0, final, "en"), stop))
+        return parts[3].put_in
+
+    made.says = hear
+    return made
+
+
+def test_only_an_order_reaches_the_control_process_as_a_phrase(talk):
+    talk.says("grab the red block")
+    talk.says("throw the red cube to the left")
+    talk.says("do not go home")
+    assert talk.says("yes")[0] == (RED, False)
+    posted = [text for text, _ in talk.parts[3].put_in]
+    assert posted[1:] == ["[unk] throw the red cube to the left", "[unk] do not go home", "[unk] yes"]
+
+
+def test_a_question_opens_the_ear_for_its_answer_and_closes_it(talk):
+    talk.says("throw the red cube to the left")
+    talk.says("yes", 2.0)
+    assert talk.parts[0].expected == [True, False]
+    talk.says("throw the red cube to the left", 3.0)
+    talk.says("[unk]", 3.0 + ANSWER_S + 1.0)
+    assert talk.parts[0].expected == [True, False, True, False]
+    assert talk.said[0] == (
+        f'voice: "throw the red cube to the left": not understood: throw; "Did you mean: {LEFT}?"'
+    )
+
+
+def test_the_robot_does_not_obey_itself_but_stop_is_heard_in_its_words(talk):
+    talk.says(RED, 11.0)
+    assert not talk.parts[3].put_in
+    talk.says("stop", 11.5, stop=True, final=False)
+    assert talk.parts[3].put_in == [("stop", True)]
+
+
+def test_a_stop_goes_on_as_it_was_heard_and_ends_the_question(talk):
+    talk.says("throw the red cube to the left")
+    talk.says("stop", 2.0, stop=True, final=False)
+    talk.says("stop", 2.5, stop=True)
+    assert talk.says("yes", 3.0)[1:] == [("stop", True), ("stop", True), ("[unk] yes", False)]
+    assert talk.parts[0].expected == [True, False]
