@@ -33,6 +33,7 @@ from edge_wam.process import on_interrupt
 from edge_wam.realtime import realtime
 from edge_wam.robot import Sound, check, house, meaning, simulated
 from edge_wam.script import Ending, Script, outcome_text, table_text
+from edge_wam.sense.speaker import speak
 from edge_wam.sense.wav import read_wav, write_wav
 from edge_wam.teller import Teller
 from edge_wam.ticklog import Figures as LoopFigures
@@ -88,14 +89,14 @@ def sentence(wanted: Wanted, command: Command, language: str, folder: Path) -> t
         return path, f"playing {path.name}"
     said = folder / "said.wav"
     if wanted.say:
-        write_wav(said, sim.speak(wanted.say, language))
+        write_wav(said, speak(wanted.say, language))
         return said, f'espeak-ng says "{wanted.say}"'
     phrase = command.phrases[language][0]
     try:
         return sim.sample(language, command.id), f'a recorded voice says "{phrase}"'
     except VoiceError as unrecorded:
         try:
-            write_wav(said, sim.speak(phrase, language))
+            write_wav(said, speak(phrase, language))
         except VoiceError as mute:
             raise VoiceError(f"{unrecorded}; and espeak-ng cannot stand in: {mute}") from mute
         return said, f'espeak-ng says "{phrase}" (there is no recording of it)'

@@ -331,8 +331,18 @@ def _policy_settings(config: Config, manifest: Manifest, frames: str, record_to:
 
 def _voice_settings(config: Config, manifest: Manifest) -> VoiceSettings:
     voice = config.voice
-    phrases = manifest.phrases(voice.language)
-    return VoiceSettings(voice.engine, voice.language, voice.vosk_model, phrases, private_name("heard"))
+    manifest.phrases(voice.language)  # refused with the languages that there are
+    return VoiceSettings(
+        voice.engine,
+        voice.language,
+        voice.vosk_model,
+        tuple(command.phrases[voice.language] for command in manifest.commands),
+        private_name("heard"),
+        voice.confirm,
+        voice.wake,
+        voice.answers,
+        private_name("state"),
+    )
 
 
 def _simulated_robot(stack: contextlib.ExitStack, config: Config, seed: int, frames: str) -> Stage:
