@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import queue
+import sys
 import threading
 import time
 
@@ -16,6 +17,7 @@ class Teller:
 
     def __init__(self) -> None:
         self._lines: queue.Queue[str | None] = queue.Queue(_WAITING)
+        self._out = sys.stdout  # held: whoever replaces it while a thread prints crashes Python 3.11
         self._start_s = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="teller", daemon=True)
         self._thread.start()
@@ -41,4 +43,4 @@ class Teller:
     def _run(self) -> None:
         while (line := self._lines.get()) is not None:
             with contextlib.suppress(OSError):  # a full disk, a terminal that is gone
-                print(line, flush=True)
+                print(line, file=self._out, flush=True)

@@ -45,10 +45,12 @@ def deaf(life) -> None:
         time.sleep(10)
 
 
-def test_a_child_stops_cleanly_when_asked_and_takes_no_notice_of_ctrl_c(tmp_path):
+def test_a_child_stops_cleanly_when_asked_and_takes_no_notice_of_a_terminal(tmp_path):
     child = Child("good", good, (str(tmp_path / "a"),))
     child.wait_ready(20)
-    os.kill(child.pid, signal.SIGINT)
+    assert Path(f"/proc/{child.pid}/comm").read_text() == "good\n"
+    for number in (signal.SIGINT, signal.SIGHUP):
+        os.kill(child.pid, number)
     assert child.alive
     assert child.reason == ""
     assert child.stop() == "stopped"
@@ -123,13 +125,14 @@ if __name__ == "__main__":
     assert (tmp_path / "a").read_text() == "clean"
 
 
-def test_the_first_interrupt_asks_and_the_second_insists():
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_the_first_interrupt_asks_and_the_second_insists(number):
     asked = []
-    before = signal.getsignal(signal.SIGINT)
+    before = signal.getsignal(number)
     with on_interrupt(lambda: asked.append(1)):
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), number)
         assert asked == [1]
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGTERM)
     assert asked == [1]
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(number) is before

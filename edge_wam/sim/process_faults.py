@@ -28,13 +28,15 @@ from edge_wam.sim.process_rig import ProcessRig
 # A plan that is not renewed runs out after its last row (16 of 1/30 s), and the guard catches up with it.
 PLAN_S = 0.7
 STILL_RAD = 0.01
+GONE_S = 3.6  # longer than control waits for a plan before it parks
 GAP_S = 0.15  # nobody writes for so long: control is not there
 MB = 1 << 20
 
 
 class ProcessFault(NamedTuple):
     """window_s: how long until it is judged and mended; still_s: the goals stand still from so long after the
-    fault on, until the arm parks (inf: nothing says so); record: with a recorder to fill the disk."""
+    fault on, until the arm parks (inf: nothing says so); record: with a recorder to fill the disk; terminal:
+    what is said goes to one."""
 
     name: str
     begin: Callable[[ProcessRig], object]
@@ -43,6 +45,7 @@ class ProcessFault(NamedTuple):
     still_s: float = math.inf
     mend: Callable[[ProcessRig], object] = lambda rig: None
     record: bool = False
+    terminal: bool = False
     group: str = "process"
 
 
@@ -71,12 +74,18 @@ def no_disk_and_the_policy_ends(rig: ProcessRig) -> None:
     """... and its recorder wants to write what it kept."""
     no_disk(rig)
     rig.kill("policy", signal.SIGTERM)
+    no_other(rig, "policy", 1.0)
+
+
+def no_other(rig: ProcessRig, who: str, from_s: float) -> None:
+    """Whoever takes its place is killed as it loads: one that is back within two seconds is waited for."""
+    for late_s in np.arange(from_s, GONE_S, 0.2):
+        rig.at(time.monotonic() + late_s, lambda: rig.kill(who, must=False))
 
 
 def policy_killed(rig: ProcessRig) -> None:
-    """And again as it loads, for one that is back within the two seconds is waited for."""
     rig.kill("policy")
-    rig.at(time.monotonic() + 1.2, lambda: rig.kill("policy", must=False))
+    no_other(rig, "policy", 0.2)
 
 
 def policy_and_voice_killed(rig: ProcessRig) -> None:
@@ -124,7 +133,7 @@ PROCESS_FAULTS: tuple[ProcessFault, ...] = (
     ProcessFault("arm and cameras gone for 3 s", partial(arm_away, lasts_s=3.0), "held", 14.0),
     ProcessFault("control stopped for 0.1 s", stopped("control", 0.1), "went on"),
     ProcessFault("control stopped for 1 s", stopped("control", 1.0), "went on"),
-    ProcessFault("control stopped for 3 s", stopped("control", 3.0), "parked", 6.0),
+    ProcessFault("control stopped for 3 s", stopped("control", 3.0), "went on", 6.0),
     ProcessFault("control stopped for good", stopped("control", 60.0), "let go", 13.0),
     ProcessFault("control killed", killed("control"), "let go", 6.0),
     ProcessFault("control crashes", lambda rig: rig.kill("control", signal.SIGSEGV), "let go", 6.0),
@@ -133,6 +142,7 @@ PROCESS_FAULTS: tuple[ProcessFault, ...] = (
                  4.5, PLAN_S),
     ProcessFault("all stopped for 3 s (Ctrl-Z, fg)", stopped("house", 3.0), "parked", 6.0),
     ProcessFault("the terminal closes", lambda rig: rig.kill("house", signal.SIGHUP), "let go", 6.0),
+    ProcessFault("a terminal that hangs (Ctrl-S)", ProcessRig.stall_output, "went on", terminal=True),
     ProcessFault("disk full", no_disk, "went on"),
     ProcessFault("disk full as the recorder writes", no_disk_and_the_policy_ends, "parked", 4.5, PLAN_S,
                  record=True),
@@ -151,7 +161,9 @@ class Processes(NamedTuple):
         """Give the fault a house, and see."""
         with (
             tempfile.TemporaryDirectory(prefix="edge-wam-faults-") as folder,
-            ProcessRig(self.config, Path(folder), light=self.light, record=fault.record) as rig,
+            ProcessRig(
+                self.config, Path(folder), light=self.light, record=fault.record, terminal=fault.terminal
+            ) as rig,
         ):
             broken = [] if rig.moves_when_told() else [f"it did not set out: {rig.last_words()}"]
             began, fault_s = len(rig.said), time.monotonic()
@@ -176,11 +188,12 @@ def recovered(rig: ProcessRig, fault: ProcessFault) -> tuple[list[str], bool]:
     fault.mend(rig)
     rig.mend()
     if rig.gone:
-        broken += rig.left_over()
+        before = rig.control.pid or 0
         try:
             rig.start_control()
         except EdgeWamError as error:
-            return [*broken, str(error)], not rig.moments[-1].torque_on
+            return [str(error)], not rig.moments[-1].torque_on
+        broken += rig.left_over(before)
     if not rig.moves_when_told():
         broken.append(f"it did not set out again: {rig.last_words()}")
     if not (released := rig.leave()):

@@ -51,6 +51,7 @@ WATCHDOG_S = 10.0  # as in edge-wam.service
 START_S, HEAR_S, END_S = 120.0, 15.0, 30.0
 MOVING_RAD = 0.15  # from where it stood when it was told: now it moves
 POLL_S = 0.005
+_FILLING = "\0"
 _STAMP = re.compile(r"^\[ *[\d.]+ s\] ")
 _DUMP = re.compile(r'^(Fatal Python|Current thread|Thread 0x|  File "|Extension modules|$)')
 
@@ -75,7 +76,10 @@ class Moment(NamedTuple):
 class ProcessRig:
     """One house. `with ProcessRig(...) as rig:` starts it, and leaves nothing behind."""
 
-    def __init__(self, config: Config, folder: Path, *, light: bool, record: bool = False) -> None:
+    def __init__(
+        self, config: Config, folder: Path, *, light: bool, record: bool = False, terminal: bool = False
+    ) -> None:
+        """record: with a recorder in the policy; terminal: what is said goes to one, else to a file."""
         self.folder, self.light = folder, light
         self._link, self._log, self._tap = folder / "arm", folder / "control.log", folder / "tap.npy"
         self._config = replace(config, robot=replace(config.robot, port=str(self._link)))
@@ -94,7 +98,12 @@ class ProcessRig:
         self.said: list[Said] = []
         self.moments: list[Moment] = []
         self.status, self.fed_s, self.gone = "", 0.0, False
-        self._rows, self._read = 0, 0
+        self._rows, self._text, self._stalled = 0, b"", False
+        if terminal:
+            os.mkfifo(self._log)
+        else:
+            self._log.touch()
+        self._output = os.open(self._log, os.O_RDONLY | os.O_NONBLOCK)
         self._stack = contextlib.ExitStack()
         self._hogs: list[subprocess.Popen[bytes]] = []
         self._due: list[tuple[float, Callable[[], object]]] = []
@@ -113,6 +122,7 @@ class ProcessRig:
             self._socket = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
             self._socket.bind(str(self.folder / "notify"))
             self._socket.setblocking(False)
+            stack.callback(os.close, self._output)
             stack.callback(lambda: self.robot.stop())
             stack.callback(self._end_all)
             self.start_robot()
@@ -140,7 +150,6 @@ class ProcessRig:
             "WATCHDOG_USEC": str(round(1e6 * WATCHDOG_S)),
             "PYTHONFAULTHANDLER": "1",
         }
-        self._log.touch()
         self.status, self.fed_s = "", 0.0
         given = (self._config, self._staged, str(self._log), environment)
         context = multiprocessing.get_context("spawn")
@@ -183,16 +192,17 @@ class ProcessRig:
         while self._due and self._due[0][0] <= now_s:
             self._due.pop(0)[1]()
         self._hear(now_s)
-        with self._log.open("rb") as file:
-            file.seek(self._read)
-            text = file.read()
-        whole = text[: text.rfind(b"\n") + 1]
-        self._read += len(whole)
-        for line in whole.decode("utf-8", "replace").splitlines():
-            if not _DUMP.match(line):
-                self.said.append(Said(now_s, _STAMP.sub("", line)))
+        self._read_output(now_s)
         self._judge()
         self._manage(now_s)
+
+    def _read_output(self, now_s: float) -> None:
+        with contextlib.suppress(BlockingIOError):
+            self._text += b"" if self._stalled else os.read(self._output, 1 << 16)
+        *lines, self._text = self._text.split(b"\n")
+        for line in (raw.decode("utf-8", "replace").strip(_FILLING) for raw in lines):
+            if not _DUMP.match(line):
+                self.said.append(Said(now_s, _STAMP.sub("", line)))
 
     def _hear(self, now_s: float) -> None:
         """What control tells its service manager."""
@@ -332,6 +342,16 @@ class ProcessRig:
         self._undo.append(go_on)
         self.at(time.monotonic() + lasts_s, go_on)
 
+    def stall_output(self) -> None:
+        """Nobody reads what it prints any more, and the pipe there is full; until it is mended."""
+        self._stalled = True
+        full = os.open(self._log, os.O_WRONLY | os.O_NONBLOCK)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(full, _FILLING.encode())
+        os.close(full)
+        self._undo.append(lambda: setattr(self, "_stalled", False))
+
     def squeeze(self, who: str, what: int, most: Callable[[int], int]) -> None:
         """Lower a resource limit to what `most` says of a process; until it is mended."""
         for pid in self.pids(who):
@@ -351,11 +371,12 @@ class ProcessRig:
             code = f"import os\nos.sched_setaffinity(0, {{{core}}})\nwhile True: pass"
             self._hogs.append(subprocess.Popen([sys.executable, "-c", code]))
 
-    def left_over(self) -> list[str]:
+    def left_over(self, control: int) -> list[str]:
         """Processes and mailboxes of a control process that is gone."""
-        alive = [f"process {pid}" for pid in self._before if Path(f"/proc/{pid}").exists()]
-        boxes = Path("/dev/shm").glob(f"edge-wam.{self.control.pid}.*")
-        return alive + [path.name for path in boxes]
+        alive = [f"process {pid} is left over" for pid in self._before if Path(f"/proc/{pid}").exists()]
+        return alive + [
+            f"{path.name} is left over" for path in Path("/dev/shm").glob(f"edge-wam.{control}.*")
+        ]
 
     def mend(self) -> None:
         """Everything as it was before."""
