@@ -3,7 +3,8 @@
     [robot]
     calibration = "calibration/so101-sim"   # folder with arm.json, limits.toml, camera.json
     port = "sim"                            # or a serial port, as /dev/ttyACM0
-    baud_bps = 1000000
+    servos = "feetech"                      # STS3215; or "dynamixel": XL330, XL430
+    baud_bps = 1000000                      # Dynamixel up to 4000000
     control_hz = 50
 
     [model]
@@ -49,16 +50,20 @@ from edge_wam.sense.speaker import ANSWERS
 from edge_wam.tomlfile import Scalar, Table
 
 SIMULATED = "sim"
+_FASTEST_BPS = {"feetech": 1_000_000, "dynamixel": 4_000_000}
+SERVOS = tuple(_FASTEST_BPS)  # act/families.py
 ENGINES = ("auto", "vosk", "pocketsphinx")
 _CAMERAS = (("front", "sim-front"), ("wrist", "sim-wrist"))
 
 
 @dataclass(frozen=True, slots=True)
 class RobotConfig:
-    """The arm: its calibration folder, its port (SIMULATED or a device) and the rate of the loop."""
+    """The arm: its calibration folder, its port (SIMULATED or a device), its servos (one of SERVOS) and the
+    rate of the loop."""
 
     calibration: Path
     port: str
+    servos: str
     baud_bps: int
     control_hz: float
 
@@ -136,6 +141,7 @@ def as_tables(config: Config) -> dict[str, dict[str, Scalar]]:
         "robot": {
             "calibration": str(robot.calibration),
             "port": robot.port,
+            "servos": robot.servos,
             "baud_bps": robot.baud_bps,
             "control_hz": robot.control_hz,
         },
@@ -166,10 +172,12 @@ def check(top: Table, base: Path) -> Config:
 
 
 def _robot(table: Table, base: Path) -> RobotConfig:
+    servos = table.text("servos", SERVOS[0], of=SERVOS)
     made = RobotConfig(
         _folder(table, "calibration", "calibration/so101-sim", base),
         table.text("port", SIMULATED),
-        table.integer("baud_bps", 1_000_000, low=38_400, high=1_000_000),
+        servos,
+        table.integer("baud_bps", 1_000_000, low=38_400, high=_FASTEST_BPS[servos]),
         table.number("control_hz", 50.0, low=10.0, high=200.0),
     )
     table.done()

@@ -106,6 +106,13 @@ class Pilot:
             self._stop_for(
                 f"the servo of {seen.reset} had restarted and was set up again", t_s, sent_rad, seen
             )
+        if seen.stopped:
+            self._stop_for(
+                f"the bus watchdog had stopped {seen.stopped}, for control was silent",
+                t_s,
+                sent_rad,
+                seen,
+            )
         if self._health is not None:
             self._heed(self._health.judge(seen, sent_rad), t_s, sent_rad, seen)
         if self._silence_s(seen) > self._patience.joints_hold_s:

@@ -17,7 +17,8 @@ from types import ModuleType
 from typing import NamedTuple
 
 from edge_wam.act.arm import Arm, Calibration
-from edge_wam.act.bus import FeetechBus, open_port
+from edge_wam.act.bus import open_port
+from edge_wam.act.families import FAMILIES
 from edge_wam.act.guard import Limits
 from edge_wam.act.health import Health
 from edge_wam.act.limits import load_guards
@@ -249,8 +250,9 @@ def meaning(manifest: Manifest) -> Callable[[Words], str | None]:
 
 def check(config: Config, manifest: Manifest) -> tuple[Calibration, Limits, Health]:
     """Everything that can be refused before anything is opened or moved."""
-    calibration = Calibration.load(config.robot.calibration / "arm.json")
-    limits, health = load_guards(config.robot.calibration / "limits.toml")
+    folder, servos = config.robot.calibration, config.robot.servos
+    calibration = Calibration.load(folder / "arm.json", servos)
+    limits, health = load_guards(folder / "limits.toml", error_text=FAMILIES[servos].error_text)
     cameras = load_calibration(config.robot.calibration / "camera.json")
     refuse_disagreements(manifest, JOINTS, [camera.spec for camera in cameras])
     sight_of(config, manifest, "")
@@ -289,7 +291,8 @@ def house(
             path = stage.port
             say(f"simulated robot: servo bus on {path}, cameras through librealsense")
         # Before the model is loaded: a port that is not there should be known at once.
-        plug, bus = Plug(path), FeetechBus(open_port(path, config.robot.baud_bps), calibration.ids)
+        family = FAMILIES[config.robot.servos]
+        plug, bus = Plug(path), family.bus(open_port(path, config.robot.baud_bps), calibration.ids)
         stack.callback(bus.close)
         thinking = _policy_settings(config, manifest, frames, record_to)
         kept = [keep("policy", POLICY_READY_S, policy, thinking, open_cameras)]
@@ -298,7 +301,7 @@ def house(
             kept.append(keep("voice", VOICE_READY_S, voice_main, hearing, sound.open_source))
         for one in reversed(kept):  # the voice is there first
             one.wait_ready()
-        arm = Arm(bus, calibration)
+        arm = family.arm(bus, calibration)
         arm.connect()
 
         stack.enter_context(Keeper(kept, say))
@@ -350,7 +353,8 @@ def _simulated_robot(stack: contextlib.ExitStack, config: Config, seed: int, fra
     wishes = stack.enter_context(Mailbox.create(private_name("wish"), sim.WISH))
     truths = stack.enter_context(Mailbox.create(private_name("truth"), sim.TRUTH))
     folder = str(config.robot.calibration)
-    settings = sim.SimSettings(folder, seed, frames, private_name("wish"), private_name("truth"))
+    boxes = private_name("wish"), private_name("truth")
+    settings = sim.SimSettings(folder, seed, frames, *boxes, servos=config.robot.servos)
     robot = Child("robot", sim.robot_main, (settings,))
     stack.callback(robot.stop)
     robot.wait_ready(ROBOT_READY_S)

@@ -47,7 +47,8 @@ class Joints(NamedTuple):
     load is the fraction of the stall torque, signed; current_a, voltage_v, temperature_c as the
     servos report them; error is the servo's raw error byte (0 is healthy); fresh says which joints
     answered this time (the others carry their last known value); reset names a joint whose servo had lost its
-    memory (a dip of the supply) and has just got its settings and its torque back, '' for none.
+    memory (a dip of the supply) and has just got its settings and its torque back, '' for none; stopped names
+    joints that their servos' bus watchdog had stopped, since the host was silent, and that obey again.
     """
 
     t_s: float
@@ -60,6 +61,7 @@ class Joints(NamedTuple):
     error: NDArray[np.uint8]
     fresh: NDArray[np.bool_]
     reset: str = ""
+    stopped: str = ""
 
 
 class Words(NamedTuple):

@@ -5,6 +5,9 @@ joint that did not answer keeps its last value, is marked not fresh and is count
 the retry. Outside the loop, `read` and `write` (start-up, configuration) try a few times, check what
 they wrote by reading it back, and raise a BusError that says which servo and which register.
 
+What the bytes are is a Codec's to know (act/feetech.py, act/dynamixel.py); what a tick reads, the family's
+own bus's (act/feetech_bus.py, act/dynamixel_bus.py).
+
 The port is a pyserial port or anything shaped like one (`Port`), e.g. the simulated robot's.
 """
 
@@ -16,13 +19,12 @@ import glob
 import os
 import time
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Generic, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_wam.act import feetech
-from edge_wam.act.feetech import Packet, PacketReader, Register
+from edge_wam.act.codec import Answer, Codec, EntryT, Reader
 from edge_wam.errors import BusError
 
 # 6 servos' block is 1.4 ms on the wire at 1 Mbit/s, 4.4 ms with the factory's return delay, and a USB
@@ -83,9 +85,10 @@ class BusCounts(NamedTuple):
 class Block(NamedTuple):
     """The servos' own view at `t_s`, in register units. All arrays (J,), in bus order.
 
-    position counts, speed counts/s, load 0.1 %, voltage 0.1 V, temperature degC, current 6.5 mA;
-    error is the reply's error byte or'ed with the status register; fresh says who answered now
-    (the others show what they said last, zeros if they never did).
+    What a count of speed, load and current is, the family's arm knows; voltage 0.1 V, temperature degC.
+    error is the reply's error byte or'ed with the servo's error register; fresh says who answered now
+    (the others show what they said last, zeros if they never did). As far as the family's block tells:
+    limp is a servo whose torque is off, tripped one that its bus watchdog has stopped.
     """
 
     t_s: float
@@ -98,6 +101,8 @@ class Block(NamedTuple):
     error: NDArray[np.uint8]
     moving: NDArray[np.bool_]
     fresh: NDArray[np.bool_]
+    limp: NDArray[np.bool_]
+    tripped: NDArray[np.bool_]
 
 
 def open_port(path: str, baud_bps: int = 1_000_000) -> Port:
@@ -144,12 +149,18 @@ def _reason(error: BaseException) -> str:
     return os.strerror(number).lower() if number else str(error).splitlines()[0]
 
 
-class FeetechBus:
+class ServoBus(Generic[EntryT]):
     """The servos `ids` on one port, in this order wherever an array has a J."""
 
     def __init__(
-        self, port: Port, ids: Sequence[int], clock: Now | None = None, deadline_s: float = DEADLINE_S
+        self,
+        codec: Codec[EntryT],
+        port: Port,
+        ids: Sequence[int],
+        clock: Now | None = None,
+        deadline_s: float = DEADLINE_S,
     ) -> None:
+        self._codec = codec
         self._port = port
         self._ids = tuple(ids)
         self._index = {servo_id: index for index, servo_id in enumerate(self._ids)}
@@ -157,14 +168,9 @@ class FeetechBus:
         self._deadline_s = deadline_s
         port.timeout = deadline_s
         self.name = str(getattr(port, "port", None) or "the servo bus")
+        # A pyserial port knows its baud rate.
+        self._byte_s = BITS_PER_BYTE / int(getattr(port, "baudrate", None) or 1_000_000)
         count = len(self._ids)
-        self._block_request = feetech.sync_read(feetech.BLOCK_ADDRESS, feetech.BLOCK_BYTES, self._ids)
-        # How long the exchange is on the wire; a pyserial port knows its baud rate.
-        baud_bps = int(getattr(port, "baudrate", None) or 1_000_000)
-        wire_bytes = len(self._block_request) + count * (feetech.STATUS_BYTES + feetech.BLOCK_BYTES)
-        self._block_wire_s = wire_bytes * BITS_PER_BYTE / baud_bps
-        self._last = [feetech.Present(0, 0, 0, 0, 0, 0, 0, 0)] * count
-        self._error = [0] * count
         self._sent = 0
         self._answered = [0] * count
         self._missing = [0] * count
@@ -203,58 +209,36 @@ class FeetechBus:
     # --- in the loop: one packet each, nothing raised over a lost reply -------------------------
 
     def read_block(self) -> Block:
-        """Everything a tick wants to know of every servo, by one SYNC READ."""
-        asked_s = self._clock.now_s()
-        replies = self._ask(self._block_request, self._ids, feetech.BLOCK_BYTES)
-        took_s = self._clock.now_s() - asked_s
-        for servo_id, reply in replies.items():
-            index = self._index[servo_id]
-            block = feetech.present(reply.parameters)
-            self._last[index] = block
-            self._error[index] = reply.code | block.status
-        values = np.array(self._last, dtype=np.int64)  # (J, 8), columns as in Present
-        return Block(
-            # When the servos looked, not when we read: the middle of the exchange, and no later for
-            # having waited on one that stayed silent.
-            asked_s + min(took_s, self._block_wire_s) / 2,
-            values[:, 0],
-            values[:, 1],
-            values[:, 2],
-            values[:, 3],
-            values[:, 4],
-            values[:, 7],
-            np.array(self._error, dtype=np.uint8),
-            values[:, 6] != 0,
-            np.array([servo_id in replies for servo_id in self._ids]),
-        )
+        """Everything a tick wants to know of every servo, by one question."""
+        raise NotImplementedError
 
     def write_goals(self, counts: Sequence[int] | IntArray) -> None:
-        """Goal positions (J,) in counts, by one SYNC WRITE; never acknowledged."""
-        self.write_all(feetech.GOAL_POSITION, [int(count) for count in counts])
+        """Goal positions (J,) in counts, by one packet; never acknowledged."""
+        raise NotImplementedError
 
-    def write_all(self, register: Register, values: Sequence[int]) -> None:
+    def write_all(self, register: EntryT, values: Sequence[int]) -> None:
         """One register of every servo, by one SYNC WRITE; never acknowledged."""
         items = [
-            (servo_id, feetech.pack(register, value))
+            (servo_id, self._codec.pack(register, value))
             for servo_id, value in zip(self._ids, values, strict=True)
         ]
-        self._send(feetech.sync_write(register.address, items))
+        self._send(self._codec.sync_write(register.address, items))
 
     def peek(self, servo_id: int, address: int, length: int) -> bytes | None:
         """Raw memory of one servo, asked once; None if it did not answer."""
-        reply = self._ask(feetech.read(servo_id, address, length), (servo_id,), length).get(servo_id)
+        reply = self._ask(self._codec.read(servo_id, address, length), (servo_id,), length).get(servo_id)
         return None if reply is None else bytes(reply.parameters)
 
     def poke(self, servo_id: int, address: int, data: bytes) -> None:
         """Write raw memory of one servo; never acknowledged."""
-        self._send(feetech.sync_write(address, [(servo_id, data)]))
+        self._send(self._codec.sync_write(address, [(servo_id, data)]))
 
     # --- outside the loop: checked, a few attempts, then a BusError -----------------------------
 
     def ping(self, servo_id: int) -> int | None:
         """The servo's error byte (0 is healthy), or None if nobody answers."""
         for _ in range(ATTEMPTS):
-            reply = self._ask(feetech.ping(servo_id), (servo_id,), 0).get(servo_id)
+            reply = self._ask(self._codec.ping(servo_id), (servo_id,), self._codec.PING_BYTES).get(servo_id)
             if reply is not None:
                 return reply.code
             self._settle()
@@ -262,25 +246,26 @@ class FeetechBus:
 
     def present(self, servo_id: int) -> bool:
         """Whether anybody answers to this id, asked once: for looking through all of them."""
-        return servo_id in self._ask(feetech.ping(servo_id), (servo_id,), 0, optional=True)
+        length = self._codec.PING_BYTES
+        return servo_id in self._ask(self._codec.ping(servo_id), (servo_id,), length, optional=True)
 
-    def read(self, servo_id: int, register: Register) -> int:
+    def read(self, servo_id: int, register: EntryT) -> int:
         """One register's value in its unit. BusError when the servo does not answer."""
-        request = feetech.read(servo_id, register.address, register.size)
+        request = self._codec.read(servo_id, register.address, register.size)
         for _ in range(ATTEMPTS):
             reply = self._ask(request, (servo_id,), register.size).get(servo_id)
             if reply is not None:
-                return feetech.unpack(register, reply.parameters)
+                return self._codec.unpack(register, reply.parameters)
             self._settle()
         raise self._silent(servo_id, f"a read of {register.name}")
 
-    def write(self, servo_id: int, register: Register, value: int) -> None:
+    def write(self, servo_id: int, register: EntryT, value: int) -> None:
         """Write one register and read it back. BusError when it is not there afterwards.
 
         An acknowledgement is not waited for: a servo with response level 0 never sends one, and what
         was read back says more.
         """
-        request = feetech.write(servo_id, register.address, feetech.pack(register, value))
+        request = self._codec.write(servo_id, register.address, self._codec.pack(register, value))
         found = None
         for _ in range(ATTEMPTS):
             self._ask(request, (servo_id,), 0, optional=True)
@@ -289,24 +274,8 @@ class FeetechBus:
                 return
         raise BusError(
             f"servo {servo_id} on {self.name} does not keep {register.name}: wrote {value}, read back {found}"
-            + ("; is its EEPROM locked (lock = 1)?" if register.eeprom else "")
+            + self._codec.why_not_kept(register)
         )
-
-    def rename(self, servo_id: int, new_id: int) -> None:
-        """Give the servo another id, for good. BusError if that id answers already, or does not afterwards.
-
-        Its EEPROM must be unlocked (LOCK = 0).
-        """
-        if self.ping(new_id) is not None:
-            raise BusError(f"id {new_id} is taken on {self.name}; try: connect one servo at a time")
-        self._ask(
-            feetech.write(servo_id, feetech.ID.address, feetech.pack(feetech.ID, new_id)),
-            (servo_id, new_id),
-            0,
-            optional=True,
-        )
-        if self.ping(new_id) is None:
-            raise self._silent(new_id, f"its new id (it was {servo_id})")
 
     def _silent(self, servo_id: int, what: str) -> BusError:
         return BusError(
@@ -332,11 +301,8 @@ class FeetechBus:
             self._port.timeout = SETTLE_S
             while data := self._port.read(1):
                 data += self._port.read(self._port.in_waiting)
-                reader = PacketReader()
-                for packet in reader.feed(data) + reader.finish():
-                    if packet.servo_id in self._index:
-                        self._late[self._index[packet.servo_id]] += 1
-                self._count_garbage(reader)
+                reader = self._codec.status_reader()
+                self._count_late(reader, data)
         except OSError as error:
             raise BusError(f"{self.name} failed while reading ({_reason(error)}); unplugged?") from error
         finally:
@@ -344,28 +310,44 @@ class FeetechBus:
 
     def _clear_leftovers(self) -> None:
         """What is still in the buffer came after its deadline: count it, do not take it for an answer."""
-        reader = PacketReader()
-        for packet in reader.feed(self._port.read(self._port.in_waiting)) + reader.finish():
+        self._count_late(self._codec.status_reader(), self._port.read(self._port.in_waiting))
+
+    def _count_late(self, reader: Reader[Answer], data: bytes) -> None:
+        for packet in (*reader.feed(data), *reader.finish()):
             if packet.servo_id in self._index:
                 self._late[self._index[packet.servo_id]] += 1
         self._count_garbage(reader)
 
     def _ask(
         self, request: bytes, ids: tuple[int, ...], length: int, *, optional: bool = False
-    ) -> dict[int, Packet]:
+    ) -> dict[int, Answer]:
         """Send, and collect one reply with `length` data bytes from each of `ids` until the deadline."""
+        reader, each_bytes = self._codec.status_reader(length), self._codec.STATUS_BYTES + length
+        return self._collect(request, ids, length, reader, 0, each_bytes, optional=optional)
+
+    def _collect(
+        self,
+        request: bytes,
+        ids: tuple[int, ...],
+        length: int,
+        reader: Reader[Answer],
+        head_bytes: int,
+        each_bytes: int,
+        *,
+        optional: bool = False,
+    ) -> dict[int, Answer]:
+        """As _ask; the replies are head_bytes once and each_bytes for every servo on the wire."""
         self._send(request)
-        reader = PacketReader(longest_parameters=length)
-        replies: dict[int, Packet] = {}
-        reply_bytes = feetech.STATUS_BYTES + length
-        most_bytes = len(ids) * reply_bytes + NOISE_ALLOWANCE_BYTES
+        replies: dict[int, Answer] = {}
+        most_bytes = head_bytes + len(ids) * each_bytes + NOISE_ALLOWANCE_BYTES
         started_s, got_bytes, lacking = self._clock.now_s(), 0, len(ids)
         try:
             while lacking and got_bytes < most_bytes:
-                wanted_bytes = max(1, lacking * reply_bytes - reader.waiting)
+                rest_bytes = (0 if replies else head_bytes) + lacking * each_bytes
+                wanted_bytes = max(1, rest_bytes - reader.waiting)
                 data = self._port.read(wanted_bytes)
                 got_bytes += len(data)
-                packets = reader.feed(data)
+                packets = list(reader.feed(data))
                 over = len(data) < wanted_bytes  # the port has waited its whole timeout
                 if over:
                     packets += reader.finish()
@@ -394,6 +376,6 @@ class FeetechBus:
                     self._missing[index] += 1
         return replies
 
-    def _count_garbage(self, reader: PacketReader) -> None:
+    def _count_garbage(self, reader: Reader[Answer]) -> None:
         self._garbled += reader.broken
         self._noise_bytes += reader.garbage_bytes

@@ -4,8 +4,11 @@
      "shoulder_lift": ...}
 
 A body joint is zero in the middle of its range, count = middle + sign * rad * 4096 / 2 pi; the gripper
-is zero where it is closed (range_min; range_max when drive_mode is 1) and opens towards positive. sign
-is -1 for drive_mode 1. The homing offset and the range live in the servo's EEPROM too.
+is zero where it is closed (range_min; range_max when sign is -1) and opens towards positive. The homing
+offset and the range live in the servo's EEPROM too. What differs between families, as LeRobot has it:
+
+    feetech      present = actual - homing_offset, up to half a turn; sign is -1 for drive_mode 1
+    dynamixel    present = actual + homing_offset, many turns; drive_mode is the servo's own, sign is 1
 """
 
 from __future__ import annotations
@@ -20,20 +23,18 @@ from typing import Any
 
 import numpy as np
 
-from edge_wam.act import feetech
+from edge_wam.act import dynamixel_table, feetech
 from edge_wam.errors import CalibrationError, nearest
 from edge_wam.types import JOINTS, FloatArray
 
 RAD_PER_COUNT = 2 * math.pi / feetech.COUNTS_PER_TURN
 LEAST_SPAN_COUNTS = 200  # 18 degrees: less than that was never swept through
-# field -> (low, high); LeRobot's order
-FIELDS: tuple[tuple[str, int, int], ...] = (
-    ("id", 1, feetech.HIGHEST_ID),
-    ("drive_mode", 0, 1),
-    ("homing_offset", feetech.HOMING_OFFSET.low, feetech.HOMING_OFFSET.high),
-    ("range_min", 0, feetech.COUNTS_PER_TURN - 1),
-    ("range_max", 0, feetech.COUNTS_PER_TURN - 1),
-)
+FEETECH, DYNAMIXEL = "feetech", "dynamixel"  # act/families.py
+_OFFSETS = {
+    FEETECH: (feetech.HOMING_OFFSET.low, feetech.HOMING_OFFSET.high),
+    DYNAMIXEL: (dynamixel_table.HOMING_OFFSET.low, dynamixel_table.HOMING_OFFSET.high),
+}
+FIELDS = ("id", "drive_mode", "homing_offset", "range_min", "range_max")  # LeRobot's order
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +47,24 @@ class JointCalibration:
     homing_offset: int
     range_min: int
     range_max: int
+    servos: str = FEETECH
 
     @property
     def sign(self) -> int:
         """Which way counts grow when radians do."""
-        return -1 if self.drive_mode else 1
+        return -1 if self.drive_mode and self.servos == FEETECH else 1
+
+    @property
+    def actual_minus_present(self) -> int:
+        """What lies between the encoder's own count and the one that is reported."""
+        return self.homing_offset if self.servos == FEETECH else -self.homing_offset
 
     @property
     def zero_count(self) -> float:
         """The count at 0 rad; half a count is possible for a body joint."""
         if self.name != "gripper":
             return (self.range_min + self.range_max) / 2
-        return float(self.range_max if self.drive_mode else self.range_min)
+        return float(self.range_max if self.sign < 0 else self.range_min)
 
 
 class Calibration:
@@ -91,9 +98,7 @@ class Calibration:
     def save(self, path: str | Path) -> Path | None:
         """Write LeRobot's file, whole or not at all; what was there is kept beside it. Returns where."""
         path, kept = Path(path), None
-        content = {
-            joint.name: {field: getattr(joint, field) for field, _, _ in FIELDS} for joint in self.joints
-        }
+        content = {joint.name: {field: getattr(joint, field) for field in FIELDS} for joint in self.joints}
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.with_name(f".{path.name}.part")
         beside.write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")
@@ -104,8 +109,9 @@ class Calibration:
         return kept
 
     @classmethod
-    def load(cls, path: str | Path) -> Calibration:
-        """Read LeRobot's file. CalibrationError names the file, the joint and the field that is wrong."""
+    def load(cls, path: str | Path, servos: str = FEETECH) -> Calibration:
+        """Read LeRobot's file of an arm of `servos`. CalibrationError names the file, the joint and the field
+        that is wrong."""
         path = Path(path)
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
@@ -123,7 +129,7 @@ class Calibration:
                 f"{path} lacks the joint{'s' if len(missing) > 1 else ''} {', '.join(missing)} "
                 f"(has {', '.join(content) or 'none'}); try: scripts/calibrate.py"
             )
-        joints = tuple(_joint(path, name, content[name]) for name in JOINTS)
+        joints = tuple(_joint(path, name, content[name], servos) for name in JOINTS)
         for index, joint in enumerate(joints):
             for other in joints[:index]:
                 if joint.id == other.id:
@@ -133,20 +139,26 @@ class Calibration:
         return cls(joints, str(path))
 
 
-def _joint(path: Path, name: str, entry: object) -> JointCalibration:
+def _spans(servos: str) -> dict[str, tuple[int, int]]:
+    """field -> (low, high)"""
+    count = (0, feetech.COUNTS_PER_TURN - 1)
+    spans = ((1, feetech.HIGHEST_ID), (0, 1), _OFFSETS[servos], count, count)
+    return dict(zip(FIELDS, spans, strict=True))
+
+
+def _joint(path: Path, name: str, entry: object, servos: str) -> JointCalibration:
     """One entry of the file, every field checked."""
     if not isinstance(entry, dict):
         raise CalibrationError(
             f"{path}: {name} is a {type(entry).__name__}, not an object with id, range_min, ..."
         )
-    known = [field for field, _, _ in FIELDS]
     for field in entry:
-        if field not in known:
+        if field not in FIELDS:
             raise CalibrationError(
-                f"{path}: {name} has an unknown field '{field}'{nearest(str(field), known)}"
+                f"{path}: {name} has an unknown field '{field}'{nearest(str(field), FIELDS)}"
             )
     values = []
-    for field, low, high in FIELDS:
+    for field, (low, high) in _spans(servos).items():
         if field not in entry:
             raise CalibrationError(f"{path}: {name} lacks '{field}' (has {', '.join(entry) or 'nothing'})")
         value = entry[field]
@@ -155,7 +167,7 @@ def _joint(path: Path, name: str, entry: object) -> JointCalibration:
                 f"{path}: {name}.{field} is {value!r}, not a whole number from {low} to {high}"
             )
         values.append(value)
-    joint = JointCalibration(name, *values)
+    joint = JointCalibration(name=name, servos=servos, **dict(zip(FIELDS, values, strict=True)))
     if joint.range_max - joint.range_min < LEAST_SPAN_COUNTS:
         raise CalibrationError(
             f"{path}: {name} goes from {joint.range_min} to {joint.range_max}, less than "

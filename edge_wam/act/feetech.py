@@ -32,6 +32,7 @@ LONGEST_PARAMETERS = LONGEST_PACKET - 6
 COUNTS_PER_TURN = 4096
 MODEL_STS3215 = 777
 STATUS_BYTES = 6  # a status packet without data
+PING_BYTES = 0  # data that a ping is answered with
 
 
 class Instruction(IntEnum):
@@ -315,6 +316,11 @@ def status(servo_id: int, error: int, data: bytes = b"") -> bytes:
     return encode(Packet(servo_id, error, data))
 
 
+def why_not_kept(register: Register) -> str:
+    """What may be the reason when a register does not keep what was written; '' if nothing is known."""
+    return "; is its EEPROM locked (lock = 1)?" if register.eeprom else ""
+
+
 class PacketReader:
     """Cuts a stream of bytes, in pieces of any size, into packets; finds its feet after garbage.
 
@@ -378,3 +384,8 @@ class PacketReader:
     def _drop(self, count: int) -> None:
         self.garbage_bytes += count
         del self._buffer[:count]
+
+
+def status_reader(longest: int | None = None) -> PacketReader:
+    """Reads answers with up to `longest` bytes of data."""
+    return PacketReader(LONGEST_PARAMETERS if longest is None else longest)

@@ -20,12 +20,12 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from edge_wam.act.feetech import error_text
+from edge_wam.act import feetech
 from edge_wam.types import FloatArray, Joints
 
 
@@ -70,9 +70,16 @@ class Verdict(NamedTuple):
 
 class Health:
     """The servos of one arm. stall_lead_rad (J,): more than any lead for a joint that
-    may push (a gripper holds by it)."""
+    may push (a gripper holds by it). error_text puts their error byte into words."""
 
-    def __init__(self, joints: Sequence[str], thresholds: Thresholds, stall_lead_rad: FloatArray) -> None:
+    def __init__(
+        self,
+        joints: Sequence[str],
+        thresholds: Thresholds,
+        stall_lead_rad: FloatArray,
+        error_text: Callable[[int], str] = feetech.error_text,
+    ) -> None:
+        self._error_text = error_text
         self._joints, self._set, self._stall_lead_rad = tuple(joints), thresholds, stall_lead_rad
         self._since_s: dict[str, float] = {}
 
@@ -111,7 +118,7 @@ class Health:
         index, error = self._worst(seen, seen.error.astype(np.float64))
         if not self._lasts("error", error > 0, seen.t_s, self._set.settle_s):
             return _WELL
-        return Verdict(Level.HOLD, 1.0, f"{self._joints[index]} reports {error_text(int(error))}")
+        return Verdict(Level.HOLD, 1.0, f"{self._joints[index]} reports {self._error_text(int(error))}")
 
     def _stall(self, seen: Joints, sent_rad: FloatArray) -> Verdict:
         behind = np.abs(sent_rad - seen.position_rad) > self._stall_lead_rad

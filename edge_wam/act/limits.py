@@ -17,12 +17,13 @@ hot_c = 66
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from edge_wam import tomlfile
+from edge_wam.act.feetech import error_text as feetech_text
 from edge_wam.act.floor import load_floor
 from edge_wam.act.guard import Limits
 from edge_wam.act.health import Health, Thresholds
@@ -40,8 +41,11 @@ def load_limits(path: Path, joints: Sequence[str] = JOINTS) -> Limits:
     return load_guards(path, joints)[0]
 
 
-def load_guards(path: Path, joints: Sequence[str] = JOINTS) -> tuple[Limits, Health]:
+def load_guards(
+    path: Path, joints: Sequence[str] = JOINTS, error_text: Callable[[int], str] = feetech_text
+) -> tuple[Limits, Health]:
     """The limits of exactly `joints`, and who watches their servos by the thresholds of the same file.
+    error_text puts the servos' error byte into words (act/families.py).
 
     CalibrationError says which joint or number is wrong.
     """
@@ -74,7 +78,7 @@ def load_guards(path: Path, joints: Sequence[str] = JOINTS) -> tuple[Limits, Hea
     park = _frozen(parks) if parks else None
     floor = load_floor(path.parent, joints)
     limits = Limits(tuple(joints), low, high, speed, lead, acceleration, park, floor)
-    return limits, Health(joints, thresholds, _frozen(stalls))
+    return limits, Health(joints, thresholds, _frozen(stalls), error_text)
 
 
 def _thresholds(table: tomlfile.Table) -> Thresholds:

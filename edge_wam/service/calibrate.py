@@ -23,8 +23,10 @@ import numpy as np
 
 from edge_wam.act import feetech
 from edge_wam.act.arm import Arm
-from edge_wam.act.bus import FeetechBus, IntArray, existing_ports, open_port
+from edge_wam.act.bus import IntArray, existing_ports, open_port
 from edge_wam.act.calibration import Calibration, JointCalibration
+from edge_wam.act.feetech_arm import FeetechArm
+from edge_wam.act.feetech_bus import FeetechBus
 from edge_wam.act.sweep import SPAN_DEG, Span, Sweep, calibrated, complaint
 from edge_wam.errors import BusError, CalibrationError, EdgeWamError
 from edge_wam.types import JOINTS, FloatArray
@@ -211,7 +213,7 @@ def verify(
     """Each joint a little to one side and back, compared with what it measures. True if all followed."""
     calibration = Calibration.load(path)
     with opened(choose_port(terminal, port), calibration.ids, baud_bps) as bus:
-        arm = Arm(bus, calibration)
+        arm = FeetechArm(bus, calibration)
         arm.connect()
         if terminal.ask("The arm will move a little. Is there room? [y/N]").lower() not in ("y", "yes"):
             raise EdgeWamError("nothing was moved")

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from edge_wam import manifest as manifests
-from edge_wam.act.arm import Arm, Calibration
-from edge_wam.act.bus import FeetechBus, existing_ports, open_port
+from edge_wam.act.bus import existing_ports, open_port
+from edge_wam.act.calibration import Calibration
+from edge_wam.act.families import FAMILIES
 from edge_wam.config import SIMULATED, Config
 from edge_wam.errors import EdgeWamError
 from edge_wam.robot import check
@@ -91,11 +92,12 @@ def _recogniser(config: Config) -> str:
 def _bus(config: Config) -> str:
     if config.robot.port == SIMULATED:
         return "simulated"
-    calibration = Calibration.load(config.robot.calibration / "arm.json")
+    family = FAMILIES[config.robot.servos]
+    calibration = Calibration.load(config.robot.calibration / "arm.json", config.robot.servos)
     port = open_port(config.robot.port, config.robot.baud_bps)
     try:
-        bus = FeetechBus(port, calibration.ids)
-        Arm(bus, calibration).connect()
+        bus = family.bus(port, calibration.ids)
+        family.arm(bus, calibration).connect()
         seen = bus.read_block()
         where = f"{config.robot.port} (of {', '.join(existing_ports())})"
         return f"{len(calibration.ids)} servos on {where}, {min(seen.voltage) / 10:.1f} V"

@@ -14,8 +14,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from edge_wam.act.arm import Arm, Calibration
-from edge_wam.act.bus import FeetechBus, open_port
+from edge_wam.act.arm import Calibration
+from edge_wam.act.bus import open_port
+from edge_wam.act.feetech_arm import FeetechArm
+from edge_wam.act.feetech_bus import FeetechBus
 from edge_wam.act.guard import limit
 from edge_wam.act.limits import load_limits
 from edge_wam.sim.servos import ServoChain
@@ -62,7 +64,7 @@ def main(calibration: Path, model: Path, threads: int, rounds: int) -> int:
     actions = engine.act(context, noise, 1)
     with PtyPort(ServoChain(world, arm_file), wire_time=False) as wire:
         port = open_port(wire.path)
-        arm = Arm(FeetechBus(port, arm_file.ids), arm_file)
+        arm = FeetechArm(FeetechBus(port, arm_file.ids), arm_file)
         arm.connect()
         took = measure(
             {

@@ -24,9 +24,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_wam.act.arm import Arm
-from edge_wam.act.bus import FeetechBus, open_port
+from edge_wam.act.bus import open_port
 from edge_wam.act.calibration import Calibration
+from edge_wam.act.feetech_arm import FeetechArm
+from edge_wam.act.feetech_bus import FeetechBus
 from edge_wam.clock import MonotonicClock, ticks
 from edge_wam.realtime import realtime
 
@@ -194,7 +195,7 @@ _Client = tuple[Callable[[], object], Callable[[], object], int]
 
 def _our_cycle(path: str, folder: Path) -> _Client:
     calibration = Calibration.load(folder / "arm.json")
-    arm = Arm(FeetechBus(open_port(path), calibration.ids), calibration)
+    arm = FeetechArm(FeetechBus(open_port(path), calibration.ids), calibration)
     arm.connect()
     held_rad = arm.start()
 

@@ -16,8 +16,9 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
-from edge_wam.act.arm import Arm, Calibration
-from edge_wam.act.bus import FeetechBus
+from edge_wam.act.arm import Calibration
+from edge_wam.act.feetech_arm import FeetechArm
+from edge_wam.act.feetech_bus import FeetechBus
 from edge_wam.act.limits import load_guards
 from edge_wam.clock import ManualClock
 from edge_wam.loop import run
@@ -153,7 +154,7 @@ class _Episode:
         calibration = Calibration.load(folder / "arm.json")
         self._chain = ServoChain(robot.world, calibration)
         self._port = LoopPort(self._chain)
-        self._arm = Arm(FeetechBus(self._port, calibration.ids, self.clock), calibration)
+        self._arm = FeetechArm(FeetechBus(self._port, calibration.ids, self.clock), calibration)
         limits, health = load_guards(folder / "limits.toml")
         self._pilot = Pilot(limits, Patience(), health)
         self._worker = Worker(

@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from edge_wam.act.arm import Arm
-from edge_wam.act.bus import FeetechBus
 from edge_wam.act.calibration import Calibration
+from edge_wam.act.feetech_arm import FeetechArm
+from edge_wam.act.feetech_bus import FeetechBus
 from edge_wam.act.limits import load_guards
 from edge_wam.clock import ManualClock
 from edge_wam.errors import EdgeWamError, nearest
@@ -98,7 +98,7 @@ class Rig:
         self.tamper = Tamper()
         self.monitor = Monitor(calibration, limits, 1 / CONTROL_HZ, lambda: self.plant.position_rad)
         self.wire = Wire(self.chain, self.clock, self.monitor, self.tamper)
-        self.arm = Arm(FeetechBus(self.wire, calibration.ids, self.clock), calibration)
+        self.arm = FeetechArm(FeetechBus(self.wire, calibration.ids, self.clock), calibration)
         self.pilot = Pilot(limits, Patience(), health)
         self.orders, self.log = Orders(), TickLog(len(JOINTS), 4000)
         self.think: Callable[[float], ActionChunk | None] = self.swing

@@ -13,6 +13,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,9 +24,10 @@ from edge_wam.mailbox import Mailbox, RecordType
 from edge_wam.process import Life
 from edge_wam.sense.camera import CameraSpec, load_calibration
 from edge_wam.sim.camera import FrameOutlet
+from edge_wam.sim.dynamixel import DynamixelChain
 from edge_wam.sim.judge import Judge, Verdict
 from edge_wam.sim.scene import COLOURS, FRAME_RATE_HZ, PHYSICS_DT_S
-from edge_wam.sim.servos import ServoChain
+from edge_wam.sim.servos import Chain, ServoChain
 from edge_wam.sim.tasks import command, table_for
 from edge_wam.sim.wire import PtyPort
 from edge_wam.sim.wiretap import Wiretap
@@ -46,12 +48,13 @@ TRUTH: RecordType = np.dtype(
         ("plates", "S16", (len(COLOURS),)),
     ]
 )
+CHAINS: dict[str, Callable[..., Chain[Any]]] = {"feetech": ServoChain, "dynamixel": DynamixelChain}
 _BEHIND_S = 0.1  # a machine that cannot keep up loses simulated time rather than racing after it
 
 
 class SimSettings(NamedTuple):
     """calibration is the robot's folder; frames the prefix of the cameras' mailboxes; tap is '' or where what
-    passes on the bus is written down (sim/wiretap.py)."""
+    passes on the bus is written down (sim/wiretap.py); servos is their family (act/families.py)."""
 
     calibration: str
     seed: int
@@ -59,6 +62,7 @@ class SimSettings(NamedTuple):
     wish_box: str
     truth_box: str
     tap: str = ""
+    servos: str = "feetech"
 
 
 class Photographer:
@@ -156,7 +160,8 @@ def robot_main(life: Life, settings: SimSettings) -> None:
     folder = Path(settings.calibration)
     specs = tuple(camera.spec for camera in load_calibration(folder / "camera.json"))
     world = World(settings.seed)
-    chain = ServoChain(world, Calibration.load(folder / "arm.json"))
+    calibration = Calibration.load(folder / "arm.json", settings.servos)
+    chain: Chain[Any] = CHAINS[settings.servos](world, calibration)
     tap = Wiretap(Path(settings.tap), world) if settings.tap else None
     with (
         FrameOutlet(settings.frames, specs) as outlet,
@@ -176,7 +181,7 @@ def robot_main(life: Life, settings: SimSettings) -> None:
 def _keep_time(
     life: Life,
     world: World,
-    chain: ServoChain,
+    chain: Chain[Any],
     photographer: Photographer,
     stage: Stage,
     tap: Wiretap | None,

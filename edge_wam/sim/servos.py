@@ -1,4 +1,4 @@
-"""The simulated servo bus: STS3215 servos, register for register, on a plant that moves.
+"""The simulated servo bus: servos on one wire, moving a plant; here STS3215, register for register.
 
 Nothing of ours is replaced by this: it answers bytes with bytes, and clients nobody here wrote talk to
 it. What is modelled: the whole memory table (act/feetech.py); EEPROM lock and power cycles; the return
@@ -17,7 +17,8 @@ Where sources disagree about the firmware, the version that catches more mistake
 from __future__ import annotations
 
 import threading
-from typing import NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,19 +69,33 @@ class Reply(NamedTuple):
     data: bytes
 
 
-class ServoChain:
+class Driven(Protocol):
+    """A servo, as its chain sees it from the plant's side (sim/servo.py, sim/dynamixel_servo.py)."""
+
+    current_a: float
+    turning: bool
+
+    def power_on(self, position_rad: float | None = None) -> None: ...
+    def turn(self, dt_s: float) -> None: ...
+    def protect(self, dt_s: float, load: float, supply_v: float) -> None: ...
+    def refresh(self, position_rad: float, velocity_rad_s: float, load: float, now_s: float) -> None: ...
+
+
+ServoT = TypeVar("ServoT", bound=Driven)
+
+
+class Chain(Generic[ServoT]):
     """The servos of one arm on one wire. `replies` may be called from another thread than `update`.
 
     The plant's thread calls `update()` after each physics step. The measured values are copied there;
     registers are brought up to date only when somebody asks.
     """
 
-    def __init__(self, plant: Plant, calibration: Calibration, *, supply_v: float = SUPPLY_V) -> None:
+    def __init__(self, plant: Plant, servos: Sequence[ServoT], supply_v: float) -> None:
         self.supply_v = supply_v
-        self.servos = tuple(Servo(plant, index, calibration) for index in range(len(calibration.joints)))
+        self.servos = tuple(servos)
         self._plant = plant
         self._lock = threading.RLock()
-        self._reader = PacketReader()
         self._time_s = plant.time_s
         self._protected_s = plant.time_s
         self._measure()
@@ -152,17 +167,36 @@ class ServoChain:
 
         baud_bps is the line's speed: a servo set to another one hears nothing. None: all hear.
         """
+        raise NotImplementedError
+
+    def idle(self) -> list[Reply]:
+        """The wire has gone quiet: a packet that has begun will not come to its end."""
+        raise NotImplementedError
+
+    def _awake(self) -> None:
+        """Before an answer: the world may have been reset and asked before its first step."""
+        if self._plant.time_s < self._time_s:
+            self.update()
+
+
+class ServoChain(Chain[Servo]):
+    """STS3215 servos."""
+
+    def __init__(self, plant: Plant, calibration: Calibration, *, supply_v: float = SUPPLY_V) -> None:
+        self._reader = PacketReader()
+        count = len(calibration.joints)
+        super().__init__(plant, [Servo(plant, index, calibration) for index in range(count)], supply_v)
+
+    def replies(self, data: bytes, baud_bps: int | None = None) -> list[Reply]:
         with self._lock:
             return [reply for packet in self._reader.feed(data) for reply in self._answer(packet, baud_bps)]
 
     def idle(self) -> list[Reply]:
-        """The wire has gone quiet: a packet that has begun will not come to its end."""
         with self._lock:
             return [reply for packet in self._reader.finish() for reply in self._answer(packet, None)]
 
     def _answer(self, packet: Packet, baud_bps: int | None) -> list[Reply]:
-        if self._plant.time_s < self._time_s:  # reset, and asked before the first step
-            self.update()
+        self._awake()
         hearing = {
             servo.get(feetech.ID): servo
             for servo in self.servos

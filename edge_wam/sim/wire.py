@@ -16,15 +16,17 @@ import time
 import tty
 from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from edge_wam.sim.servos import Reply, ServoChain
+from edge_wam.sim.servos import Chain, Reply
 
 BITS_PER_BYTE = 10  # 8N1
 IDLE_MS = 20  # a packet that pauses this long is given up by the servo
 DEFAULT_BAUD_BPS = 1_000_000
 
 _LINE_SPEEDS = {
+    termios.B4000000: 4_000_000,
+    termios.B2000000: 2_000_000,
     termios.B1000000: 1_000_000,
     termios.B500000: 500_000,
     termios.B115200: 115_200,
@@ -116,7 +118,7 @@ class LoopPort:
 
     def __init__(
         self,
-        chain: ServoChain,
+        chain: Chain[Any],
         advance: Callable[[float], None] | None = None,
         faults: Faults | None = None,
         *,
@@ -201,7 +203,7 @@ class PtyPort:
 
     def __init__(
         self,
-        chain: ServoChain,
+        chain: Chain[Any],
         faults: Faults | None = None,
         *,
         wire_time: bool = True,

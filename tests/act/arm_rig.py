@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from edge_wam.act.arm import Arm
-from edge_wam.act.bus import FeetechBus
 from edge_wam.act.calibration import Calibration
+from edge_wam.act.feetech_arm import FeetechArm
+from edge_wam.act.feetech_bus import FeetechBus
 from edge_wam.sim.kinematic import KinematicPlant
 from edge_wam.sim.servos import ServoChain
 from edge_wam.sim.wire import LoopPort
@@ -27,7 +27,7 @@ def rig(calibration: Calibration | None = None, position_rad=READY_RAD) -> Simpl
     chain = ServoChain(plant, calibration)
     port = LoopPort(chain)
     clock = SimpleNamespace(now_s=lambda: plant.time_s)
-    arm = Arm(FeetechBus(port, calibration.ids, clock), calibration)
+    arm = FeetechArm(FeetechBus(port, calibration.ids, clock), calibration)
     return SimpleNamespace(
         calibration=calibration, plant=plant, chain=chain, port=port, faults=port.faults, arm=arm
     )

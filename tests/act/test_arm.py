@@ -9,9 +9,9 @@ import pytest
 from arm_rig import FOLDER, READY_RAD, rig, run
 
 from edge_wam.act import feetech
-from edge_wam.act.arm import Arm
-from edge_wam.act.bus import FeetechBus
 from edge_wam.act.calibration import RAD_PER_COUNT, Calibration
+from edge_wam.act.feetech_arm import FeetechArm
+from edge_wam.act.feetech_bus import FeetechBus
 from edge_wam.errors import BusError, CalibrationError
 
 
@@ -66,7 +66,7 @@ def test_connect_refuses_other_servos_and_other_modes(register, value, what):
 def test_a_bus_in_another_order_is_a_defect():
     r = rig()
     with pytest.raises(ValueError, match="ids"):
-        Arm(FeetechBus(r.port, (6, 5, 4, 3, 2, 1)), r.calibration)
+        FeetechArm(FeetechBus(r.port, (6, 5, 4, 3, 2, 1)), r.calibration)
 
 
 # --- start --------------------------------------------------------------------------------------

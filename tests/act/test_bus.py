@@ -14,7 +14,8 @@ import pytest
 
 from edge_wam.act import feetech
 from edge_wam.act.arm import Calibration
-from edge_wam.act.bus import DEADLINE_S, FeetechBus, open_port
+from edge_wam.act.bus import DEADLINE_S, open_port
+from edge_wam.act.feetech_bus import FeetechBus
 from edge_wam.errors import BusError
 from edge_wam.sim.kinematic import KinematicPlant
 from edge_wam.sim.servos import ServoChain

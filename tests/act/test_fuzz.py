@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from edge_wam.act import feetech
-from edge_wam.act.bus import FeetechBus
 from edge_wam.act.calibration import Calibration
 from edge_wam.act.feetech import PacketReader
+from edge_wam.act.feetech_bus import FeetechBus
 from edge_wam.act.limits import load_limits
 from edge_wam.clock import ManualClock
 from edge_wam.errors import BusError

@@ -1,0 +1,120 @@
+"""An arm of Feetech STS3215 servos.
+
+The STS3215 has no watchdog: it goes on to its last goal when the host has died. So the drives' own
+speed and acceleration limits are written at start, and only near goals are ever sent (act/guard.py).
+
+Nor does it say when it has restarted (a dip of the supply): it is limp then, and its limits are gone. So
+every tick looks at the settings of one servo, in turn, and at those of a servo that answers again after it
+was silent, and gives back what is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from edge_wam.act import feetech
+from edge_wam.act.arm import (
+    DRIVE_ACCELERATION_RAD_S2,
+    DRIVE_SPEED_RAD_S,
+    TORQUE_FRACTION,
+    Arm,
+    Mended,
+    Units,
+)
+from edge_wam.act.bus import Block, IntArray
+from edge_wam.act.calibration import RAD_PER_COUNT, Calibration, JointCalibration
+from edge_wam.act.feetech_bus import FeetechBus
+
+AMPERE_PER_COUNT = 0.0065
+# What a servo loses with its supply: torque, acceleration, goal, time, speed and torque limit, in a row.
+_KEPT = feetech.TORQUE_ENABLE.address
+_KEPT_BYTES = feetech.TORQUE_LIMIT.address + feetech.TORQUE_LIMIT.size - _KEPT
+
+
+class FeetechArm(Arm):
+    """As Arm, of STS3215 servos in position mode."""
+
+    bus: FeetechBus
+    torque_register = feetech.TORQUE_ENABLE
+
+    def __init__(
+        self,
+        bus: FeetechBus,
+        calibration: Calibration,
+        *,
+        drive_speed_rad_s: float = DRIVE_SPEED_RAD_S,
+        drive_acceleration_rad_s2: float = DRIVE_ACCELERATION_RAD_S2,
+        torque_fraction: Sequence[float] = TORQUE_FRACTION,
+    ) -> None:
+        super().__init__(bus, calibration)
+        self._speed = round(drive_speed_rad_s / RAD_PER_COUNT)
+        self._acceleration = max(1, min(254, round(drive_acceleration_rad_s2 / RAD_PER_COUNT / 100)))
+        self._torque = [round(1000 * fraction) for fraction in torque_fraction]
+        scale = calibration.rad_per_count
+        self._of_count = Units(scale, 0.001 * np.sign(scale), np.full(self._joint_count, AMPERE_PER_COUNT))
+        self._turn = 0  # whose settings are looked at next
+        self._answered = np.ones(self._joint_count, bool)
+
+    @property
+    def _units(self) -> Units:
+        return self._of_count
+
+    def _error_text(self, error: int) -> str:
+        return feetech.error_text(error)
+
+    def _check(self, joint: JointCalibration) -> None:
+        self._expect(joint, feetech.MODEL, feetech.MODEL_STS3215, "an STS3215")
+        self._expect(joint, feetech.MODE, 0, "position mode")
+        self._expect_calibrated(joint, feetech.HOMING_OFFSET, joint.homing_offset)
+        self._expect_calibrated(joint, feetech.MIN_POSITION, joint.range_min)
+        self._expect_calibrated(joint, feetech.MAX_POSITION, joint.range_max)
+
+    def _set_up(self, goals: IntArray) -> None:
+        # Goals last before torque, and everything verified: some firmware switches torque on by itself
+        # as soon as a goal is written.
+        for joint, torque in zip(self.calibration.joints, self._torque, strict=True):
+            self.bus.write(joint.id, feetech.ACCELERATION, self._acceleration)
+            self.bus.write(joint.id, feetech.GOAL_SPEED, self._speed)
+            self.bus.write(joint.id, feetech.TORQUE_LIMIT, torque)
+        for joint, goal in zip(self.calibration.joints, goals, strict=True):
+            self.bus.write(joint.id, feetech.GOAL_POSITION, int(goal))
+        for joint in self.calibration.joints:
+            self.bus.write(joint.id, feetech.TORQUE_ENABLE, 1)
+
+    def _mend(self, block: Block) -> Mended:
+        """Give a servo that has lost its settings what it had at start."""
+        back = block.fresh & ~self._answered
+        self._answered = block.fresh
+        index = int(back.argmax()) if back.any() else self._turn
+        self._turn = (self._turn + 1) % self._joint_count
+        # One that is silent cannot tell, and one with an alarm has let go by itself: that is health's matter.
+        if not block.fresh[index] or block.error[index]:
+            return Mended()
+        joint = self.calibration.joints[index]
+        found = self.bus.peek(joint.id, _KEPT, _KEPT_BYTES)
+        wanted = self._kept(index, int(block.position[index]))
+        if found is None or _settings(found) == _settings(wanted):
+            return Mended()
+        self.bus.poke(joint.id, _KEPT + 1, wanted[1:])  # where it is now is its goal, then torque
+        self.bus.poke(joint.id, _KEPT, wanted[:1])
+        return Mended(reset=joint.name)
+
+    def _kept(self, index: int, goal: int) -> bytes:
+        """The bytes from _KEPT on as they should be."""
+        registers = (
+            (feetech.TORQUE_ENABLE, 1),
+            (feetech.ACCELERATION, self._acceleration),
+            (feetech.GOAL_POSITION, goal),
+            (feetech.GOAL_TIME, 0),
+            (feetech.GOAL_SPEED, self._speed),
+            (feetech.TORQUE_LIMIT, self._torque[index]),
+        )
+        return b"".join(feetech.pack(register, value) for register, value in registers)
+
+
+def _settings(kept: bytes) -> bytes:
+    """The bytes from _KEPT on without the goal, which changes every tick."""
+    goal = slice(feetech.GOAL_POSITION.address - _KEPT, feetech.GOAL_SPEED.address - _KEPT)
+    return kept[: goal.start] + kept[goal.stop :]
