@@ -15,9 +15,10 @@ DEMO := $(VENV)/.demo-installed
 TEST := $(VENV)/.test-installed
 VOICE := $(VENV)/.test-voice
 CONVERTERS := $(VENV)/converters
+LEROBOT := $(VENV)/lerobot
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-gpu mutate check bench clean system
+.PHONY: help demo test test-gpu mutate faults check bench clean system
 
 help:  ## this list
 	@echo "edge_wam: a spoken command moves a robot arm. No hardware is needed for any of these:"
@@ -27,7 +28,7 @@ help:  ## this list
 demo: system $(DEMO)  ## install (no torch), then pick up a cube as told; ARGS='--seed 7 --episodes 3 --headless'
 	@$(BIN)/edge-wam demo $(ARGS)
 
-test: system $(TEST) $(VOICE) $(CONVERTERS)/.made  ## install everything (torch too), then run the tests; ARGS go to pytest
+test: system $(TEST) $(VOICE) $(CONVERTERS)/.made $(LEROBOT)/.made  ## install everything (torch too), then run the tests; ARGS go to pytest
 	@$(BIN)/python -m pytest $(ARGS)
 
 mutate: system $(TEST)  ## change the guard in every way there is, one at a time: a test must see each (1 min)
@@ -35,6 +36,9 @@ mutate: system $(TEST)  ## change the guard in every way there is, one at a time
 	@rm -rf mutants && $(BIN)/mutmut run --max-children 2 | tail -n 3 | tr '\r' '\n' | tail -n 2
 	@! $(BIN)/mutmut results | grep -E 'survived|no tests|timeout|suspicious'
 	@rm -rf mutants
+
+faults: system $(DEMO)  ## everything that can go wrong, in one process and in many, in real time; draws docs/faults.png (15 min)
+	@$(BIN)/edge-wam faults --processes --plot docs/faults.png $(ARGS)
 
 test-gpu: system $(TEST)  ## on a CUDA device: build, save, load, judge and time the engines for real
 	@$(BIN)/python -m pytest tests/gpu -s -rs $(ARGS)
@@ -86,3 +90,10 @@ $(CONVERTERS)/.made: tests/converters.txt | $(TEST)
 	@if $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade \
 		--target $(CONVERTERS) --requirement tests/converters.txt; then touch $@; \
 		else echo "NOTE: no Torch-TensorRT for the tests; those that need it will be skipped" >&2; fi
+
+# LeRobot's bus and loop, for `edge-wam bench loop` (tests/lerobot.txt says why they are apart).
+$(LEROBOT)/.made: tests/lerobot.txt | $(TEST)
+	@echo "== LeRobot, to be measured beside"
+	@if $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade \
+		--target $(LEROBOT) --requirement tests/lerobot.txt; then touch $@; \
+		else echo "NOTE: no LeRobot; it is left out of \`edge-wam bench loop\`" >&2; fi

@@ -1,10 +1,11 @@
 """`edge-wam bench loop`: how late the loop is, idle and beside hungry neighbours; what a bus cycle costs.
 
 Each loop runs for a few seconds at each rate: ours (absolute deadlines; with the first core, SCHED_FIFO and
-locked memory as far as the kernel lets us), and the loop that everybody writes first (work, then sleep for
-what is left of the period). Then the bus: an emulated arm in another process, on a wire that takes the time
-of its bytes, and one cycle (all of six servos' present values, six goals) by our code and, where it is
-installed, by Feetech's own SDK: time, and time of this process's CPU.
+locked memory as far as the kernel lets us), the loop that everybody writes first (work, then sleep for what
+is left of the period), and LeRobot's, which is that. Then the bus: an emulated arm in another process, on a
+wire that takes the time of its bytes, and one cycle (all of six servos' present values, six goals) by our
+code and, where they are installed, by Feetech's own SDK and by LeRobot, which read positions alone: time,
+and CPU time of the process that asks.
 """
 
 from __future__ import annotations
@@ -30,12 +31,16 @@ from edge_wam.act.feetech_arm import FeetechArm
 from edge_wam.act.feetech_bus import FeetechBus
 from edge_wam.clock import MonotonicClock, ticks
 from edge_wam.realtime import realtime
+from edge_wam.sim.bench_lerobot import Neighbour, neighbour
 
 RATES_HZ, LOADS = (50, 100, 200), ("idle", "busy")
 WORK_S = 0.001  # about what a tick of the robot takes, waiting for the bus left aside
 GOALS_BYTES = 8 + 6 * 3
 READ_BYTES = 8 + 6 + 6 * 21
 WATCH_BYTES = 8 + 16
+OUR_BYTES = READ_BYTES + WATCH_BYTES + GOALS_BYTES
+POSITIONS_BYTES = 8 + 6 + 6 * 8 + GOALS_BYTES  # two bytes a servo
+TURN = 10  # cycles of one client before it is the next one's turn
 BYTE_S = 10e-6  # at 1 Mbaud
 
 
@@ -115,21 +120,27 @@ def neighbours(load: str) -> Iterator[None]:
 
 
 def jitter(
-    seconds: float, rates_hz: Sequence[int], tell: Callable[[], object]
+    seconds: float, rates_hz: Sequence[int], lerobot: Neighbour | str, tell: Callable[[], object]
 ) -> tuple[list[Jitter], list[str]]:
     """Every loop at every rate and load; and what the kernel did not let us have."""
     found: list[Jitter] = []
     said: list[str] = []
+
+    def note(name: str, rate_hz: int, load: str, one: tuple[list[float], int, float]) -> None:
+        late_s, missed, drift_s = one
+        found.append(Jitter(name, rate_hz, load, _ms(late_s), missed, 1e3 * drift_s))
+        tell()
+
     for load in LOADS:
         with neighbours(load):
             for rate_hz in rates_hz:
-                late_s, missed, drift_s = plain(rate_hz, seconds)
-                found.append(Jitter("sleep for the rest", rate_hz, load, _ms(late_s), missed, 1e3 * drift_s))
-                tell()
+                note("sleep for the rest", rate_hz, load, plain(rate_hz, seconds))
+                if not isinstance(lerobot, str):
+                    there = lerobot.loop(rate_hz, seconds, WORK_S)
+                    note(f"LeRobot {lerobot.version}", rate_hz, load, there)
                 with realtime(say=said.append):
-                    late_s, missed, drift_s = ours(rate_hz, seconds)
-                found.append(Jitter("edge_wam", rate_hz, load, _ms(late_s), missed, 1e3 * drift_s))
-                tell()
+                    here = ours(rate_hz, seconds)
+                note("edge_wam", rate_hz, load, here)
     return found, sorted(set(said))
 
 
@@ -168,32 +179,52 @@ def wire(folder: Path) -> Iterator[str]:
             process.stdin.close()
 
 
-def cycles(folder: Path, rounds: int, tell: Callable[[], object]) -> list[Cycle]:
-    """A bus cycle by every client there is, on the same wire."""
-    found = []
-    with wire(folder) as path:
-        for name, client in (("edge_wam", _our_cycle), ("scservo_sdk", _sdk_cycle)):
-            made = client(path, folder)
-            if made is None:
-                continue
-            cycle, close, wire_bytes = made
-            cycle()
-            taken, cpu_s = [], time.process_time()
-            for _ in range(rounds):
-                began_s = time.perf_counter()
-                cycle()
-                taken.append(time.perf_counter() - began_s)
-                tell()
-            cpu_s = time.process_time() - cpu_s
-            close()
-            found.append(Cycle(name, _ms(taken), 1e3 * cpu_s / rounds, 1e3 * wire_bytes * BYTE_S))
-    return found
+class _Client:
+    """One client of the bus in this process."""
+
+    def __init__(self, cycle: Callable[[], object], close: Callable[[], object]) -> None:
+        self._cycle, self.close = cycle, close
+
+    def cycles(self, count: int) -> tuple[list[float], float]:
+        """Seconds of each cycle, and seconds of CPU for all."""
+        taken, cpu_s = [], time.process_time()
+        for _ in range(count):
+            began_s = time.perf_counter()
+            self._cycle()
+            taken.append(time.perf_counter() - began_s)
+        return taken, time.process_time() - cpu_s
 
 
-_Client = tuple[Callable[[], object], Callable[[], object], int]
+def cycles(
+    path: str, folder: Path, rounds: int, lerobot: Neighbour | str, tell: Callable[[int], object]
+) -> list[Cycle]:
+    """Bus cycles by every client there is, a few of each in turn, on the same wire."""
+    clients: dict[str, tuple[_Client | Neighbour, int]] = {}
+    for name, client in (("edge_wam", _our_client), ("scservo_sdk", _sdk_client)):
+        if (made := client(path, folder)) is not None:
+            clients[name] = made, POSITIONS_BYTES if client is _sdk_client else OUR_BYTES
+    if not isinstance(lerobot, str):
+        clients[f"LeRobot {lerobot.version}"] = lerobot, POSITIONS_BYTES
+    taken: dict[str, list[float]] = {name: [] for name in clients}
+    cpu_s = dict.fromkeys(clients, 0.0)
+    for one, _ in clients.values():
+        one.cycles(3)  # what is done once
+    while len(taken["edge_wam"]) < rounds:
+        for name, (one, _) in clients.items():
+            seconds, used_s = one.cycles(min(TURN, rounds - len(taken[name])))
+            taken[name] += seconds
+            cpu_s[name] += used_s
+            tell(len(seconds))
+    for one, _ in clients.values():
+        if isinstance(one, _Client):
+            one.close()
+    return [
+        Cycle(name, _ms(taken[name]), 1e3 * cpu_s[name] / rounds, 1e3 * wire_bytes * BYTE_S)
+        for name, (_, wire_bytes) in clients.items()
+    ]
 
 
-def _our_cycle(path: str, folder: Path) -> _Client:
+def _our_client(path: str, folder: Path) -> _Client:
     calibration = Calibration.load(folder / "arm.json")
     arm = FeetechArm(FeetechBus(open_port(path), calibration.ids), calibration)
     arm.connect()
@@ -207,10 +238,10 @@ def _our_cycle(path: str, folder: Path) -> _Client:
         arm.release()
         arm.bus.close()
 
-    return cycle, close, READ_BYTES + WATCH_BYTES + GOALS_BYTES
+    return _Client(cycle, close)
 
 
-def _sdk_cycle(path: str, folder: Path) -> _Client | None:
+def _sdk_client(path: str, folder: Path) -> _Client | None:
     """Feetech's own SDK, as LeRobot uses it: position only, two bytes a servo."""
     try:
         sdk: Any = importlib.import_module("scservo_sdk")
@@ -233,7 +264,7 @@ def _sdk_cycle(path: str, folder: Path) -> _Client | None:
             write.addParam(servo_id, [count & 0xFF, count >> 8])
         write.txPacket()
 
-    return cycle, port.closePort, 8 + 6 + 6 * 8 + GOALS_BYTES
+    return _Client(cycle, port.closePort)
 
 
 # --- telling --------------------------------------------------------------------------------
@@ -316,12 +347,18 @@ def main(folder: Path, rounds: int, seconds: float = 5.0, picture: Path | None =
     """The command."""
     from tqdm import tqdm
 
-    with tqdm(total=2 * len(RATES_HZ) * len(LOADS) + 2 * rounds, desc="loop", unit="step") as bar:
-        found, said = jitter(seconds, RATES_HZ, bar.update)
-        buses = cycles(folder, rounds, bar.update)
+    with (
+        wire(folder) as path,
+        neighbour(folder, path) as lerobot,
+        tqdm(total=3 * len(RATES_HZ) * len(LOADS) + 3 * rounds, desc="loop", unit="step") as bar,
+    ):
+        found, said = jitter(seconds, RATES_HZ, lerobot, bar.update)
+        buses = cycles(path, folder, rounds, lerobot, bar.update)
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {seconds:g} s each, {rounds} bus cycles")
     for line in said:
         print(f"not had: {line}")
+    if isinstance(lerobot, str):
+        print(f"LeRobot is not in the tables: {lerobot}")
     print(f"\n{table(found, buses)}\n")
     if picture is not None:
         plot(found, picture)

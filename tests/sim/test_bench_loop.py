@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_wam.sim import bench_loop
+from edge_wam.sim import bench_lerobot, bench_loop
 from edge_wam.sim.bench_loop import Cycle, Jitter, table
 
+LEROBOT = "LeRobot 0.4.4"  # as tests/lerobot.txt has it
 FOLDER = Path(__file__).parents[2] / "calibration" / "so101-sim"
 
 
@@ -19,11 +20,12 @@ def test_the_whole_bench_in_a_second_or_two(monkeypatch, capsys, tmp_path):
     picture = tmp_path / "loop.png"
     assert bench_loop.main(FOLDER, rounds=3, seconds=0.2, picture=picture) == 0
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    lerobot = {LEROBOT} if bench_lerobot.PACKAGES.joinpath("lerobot").is_dir() else set()
     assert {(one["loop"], one["load"]) for one in told["jitter"]} == {
-        (loop, load) for loop in ("edge_wam", "sleep for the rest") for load in bench_loop.LOADS
+        (loop, load) for loop in {"edge_wam", "sleep for the rest"} | lerobot for load in bench_loop.LOADS
     }
     clients = {bus["client"]: bus for bus in told["bus"]}
-    assert set(clients) == {"edge_wam", "scservo_sdk"}
+    assert set(clients) == {"edge_wam", "scservo_sdk"} | lerobot
     # Bytes take their time on the emulated wire; nobody waits for the last ones, of the goals.
     assert all(bus["p50_ms"] > 0.8 * bus["wire_ms"] > 0.5 for bus in told["bus"])
     assert picture.stat().st_size > 5000
@@ -42,3 +44,36 @@ def test_the_tables_have_every_line():
     text = table([jitter], [Cycle("edge_wam", np.array([2.0, 3.0]), 0.4, 2.0)])
     assert "| edge_wam | 50 | idle | 0.150 |" in text
     assert "| edge_wam | 2.50 | 2.99 | 2.00 | 1.25 | 0.400 |" in text
+
+
+def test_without_lerobot_the_line_says_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(bench_loop, "RATES_HZ", ())
+    monkeypatch.setattr(bench_lerobot, "PACKAGES", tmp_path / "lerobot")
+    assert bench_loop.main(FOLDER, rounds=1, seconds=0.0) == 0
+    out = capsys.readouterr().out
+    assert "LeRobot is not in the tables: it is not installed" in out
+    assert "LeRobot" not in out.splitlines()[-1]
+
+
+def test_a_lerobot_that_breaks_says_its_last_words(tmp_path):
+    (tmp_path / "lerobot").mkdir()
+    (tmp_path / "lerobot" / "__init__.py").write_text("raise RuntimeError('made for another Python')")
+    with bench_lerobot.neighbour(FOLDER, "/dev/null", tmp_path) as there:
+        assert there == "RuntimeError: made for another Python"
+
+
+def test_each_client_gets_the_rounds_it_was_promised_in_turns(monkeypatch):
+    order = []
+
+    class Client(bench_loop._Client):
+        def __init__(self, name):
+            super().__init__(lambda: order.append(name), lambda: order.append(f"{name} closed"))
+
+    monkeypatch.setattr(bench_loop, "_our_client", lambda path, folder: Client("ours"))
+    monkeypatch.setattr(bench_loop, "_sdk_client", lambda path, folder: Client("theirs"))
+    found = bench_loop.cycles("", FOLDER, 25, "none", lambda count: None)
+    assert [len(one.ms) for one in found] == [25, 25]
+    assert order == ["ours"] * 3 + ["theirs"] * 3 + (["ours"] * 10 + ["theirs"] * 10) * 2 + ["ours"] * 5 + [
+        "theirs"
+    ] * 5 + ["ours closed", "theirs closed"]
+    assert found[0].wire_ms > 2 * found[1].wire_ms > 0
