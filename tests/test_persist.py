@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edge_wam.act.bus import open_port
 from edge_wam.act.calibration import Calibration
 from edge_wam.act.feetech_arm import FeetechArm
 from edge_wam.act.feetech_bus import FeetechBus
@@ -15,9 +16,10 @@ from edge_wam.clock import ManualClock
 from edge_wam.errors import ArmError, BusError, CalibrationError
 from edge_wam.orders import Order, Orders, Verb
 from edge_wam.persist import LONGEST_PAUSE_S, persist
+from edge_wam.robot import reconnect
 from edge_wam.sim.kinematic import KinematicPlant
 from edge_wam.sim.servos import ServoChain
-from edge_wam.sim.wire import LoopPort
+from edge_wam.sim.wire import LoopPort, PtyPort
 
 FOLDER = Path(__file__).parents[1] / "calibration" / "so101-sim"
 POSE = np.array([0.1, -0.5, 0.5, 0.3, 0.0, 0.6])
@@ -161,3 +163,17 @@ def test_the_arm_goes_on_through_another_port_bumplessly():
     np.testing.assert_allclose(held_rad, POSE + 0.2, atol=0.002)
     assert arm.sense().fresh.all()
     assert bus.counts.sent > before
+
+
+def test_an_adapter_that_never_left_does_not_lock_us_out():
+    """The bus cable came out: its adapter, and our own lock on the port, are still there."""
+    calibration = Calibration.load(FOLDER / "arm.json")
+    chain = ServoChain(KinematicPlant(POSE, POSE - 1, POSE + 1), calibration)
+    with PtyPort(chain, wire_time=False) as wire:
+        arm = FeetechArm(FeetechBus(open_port(wire.path), calibration.ids), calibration)
+        with pytest.raises(BusError, match="another program is using it"):
+            open_port(wire.path)
+        for _ in range(2):
+            reconnect(arm, Plug(wire.path, dict), 1_000_000)
+            assert arm.sense().fresh.all()
+        arm.bus.close()
