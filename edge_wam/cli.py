@@ -89,19 +89,32 @@ def parser() -> argparse.ArgumentParser:
     bench.add_argument(
         "what",
         nargs="?",
-        choices=("parts", "loop", "engine", "chain", "sizes"),
+        choices=("parts", "loop", "engine", "chain", "sizes", "voice"),
         default="parts",
         help="parts: of a tick and of a thought. loop: how late it is, and the bus, beside others. "
         "engine: every one this machine can run. chain: from 16 eager steps with video to one in INT8. "
-        "sizes: from nano to 1.3B",
+        "sizes: from nano to 1.3B. voice: what the robot hears, in noise, and how late STOP is",
     )
-    bench.add_argument("--plot", type=Path, help="engine: draw every call; sizes: the curve (PNG)")
+    bench.add_argument("--plot", type=Path, help="engine: every call; sizes: the curve; voice: all (PNG)")
     bench.add_argument("--save", type=Path, help="engine: write the figures here, as a baseline")
     bench.add_argument("--compare", type=Path, help="engine: fail if anything is worse than in this baseline")
     bench.add_argument("--rounds", type=int, default=100)
     bench.add_argument(
-        "--only", nargs="+", metavar="SIZE", help="sizes: these, e.g. nano tiny (default: all)"
+        "--only",
+        nargs="+",
+        metavar="NAME",
+        default=(),
+        help="sizes: these, e.g. nano tiny; voice: these recognisers or languages, e.g. vosk (default: all)",
     )
+    bench.add_argument("--quick", action="store_true", help="voice: a minute, little of everything")
+    bench.add_argument("--seed", type=int, default=0, help="voice: who says what, and the noise")
+    bench.add_argument("--workers", type=int, default=0, help="voice: processes; 0: one a core")
+    bench.add_argument(
+        "--recordings",
+        type=Path,
+        help="voice: people too: a folder of WAVs, each with a .txt of its words, or a .tsv",
+    )
+    bench.add_argument("--language", default="", help="voice: what is spoken in the recordings (en, zh)")
 
     faults = verbs.add_parser(
         "faults", parents=[common], help="let everything go wrong, and judge the bytes on the servo bus"
@@ -235,6 +248,8 @@ def _bench(arguments: argparse.Namespace) -> int:
         return code
     if arguments.what == "sizes":
         return _sizes(config, arguments)
+    if arguments.what == "voice":
+        return _voice(config, arguments)
     if arguments.what == "engine":
         from edge_wam.think import benchmark
 
@@ -248,6 +263,23 @@ def _bench(arguments: argparse.Namespace) -> int:
         )
     code = simulated("bench").main(
         config.robot.calibration, config.model.folder, config.model.threads, rounds
+    )
+    return code
+
+
+def _voice(config: Config, arguments: argparse.Namespace) -> int:
+    from edge_wam.robot import simulated
+
+    code: int = simulated("bench_voice").main(
+        config.model.folder,
+        config.voice.vosk_model,
+        arguments.seed,
+        arguments.quick,
+        arguments.workers,
+        arguments.only,
+        arguments.recordings,
+        config.voice.language,
+        arguments.plot,
     )
     return code
 

@@ -82,7 +82,7 @@ _CHINESE = {
     "point": ("指向{c}方块", "指一下{c}方块"),
     "home": ("回家", "回到原位"),
 }
-_ZH = {
+ZH = {
     "red": "红色", "green": "绿色", "blue": "蓝色", "purple": "紫色", "left": "左边", "right": "右边", "": "",
 }  # fmt: skip
 
@@ -102,7 +102,7 @@ class Command(NamedTuple):
 def _make(verb: str, colour: str = "", place: str = "") -> Command:
     name = "_".join(part for part in (verb, colour, "on" if verb == "put" else "", place) if part)
     english = tuple(phrase.format(c=colour, p=place) for phrase in _TRAINING_PHRASES[verb])
-    chinese = tuple(phrase.format(c=_ZH[colour], p=_ZH[place]) for phrase in _CHINESE[verb])
+    chinese = tuple(phrase.format(c=ZH[colour], p=ZH[place]) for phrase in _CHINESE[verb])
     return Command(name, english[0], {"en": english, "zh": chinese}, verb, colour, place)
 
 
