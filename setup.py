@@ -99,6 +99,7 @@ DEV = [
     # Clients of the servo bus that nobody here wrote: they prove the simulated servos.
     "feetech-servo-sdk==1.0.0",
     "feetech-cli==0.1.8",
+    "dynamixel-sdk==4.1.0",  # ROBOTIS' own
 ]
 
 

@@ -121,3 +121,21 @@ def test_free_tables_take_strings_and_finite_numbers():
     table.done()
     with pytest.raises(ConfigError, match="here: bad"):
         Table({"bad": [1]}, "here", ConfigError).scalars()
+
+
+def test_servos_are_feetech_unless_said_and_a_slip_is_named(tmp_path):
+    assert load(tmp_path, "").robot.servos == "feetech"
+    assert load(tmp_path, '[robot]\nservos = "dynamixel"\nbaud_bps = 4_000_000').robot.servos == "dynamixel"
+    with pytest.raises(
+        ConfigError, match=r"servos: expected one of feetech, dynamixel, found 'dynamixle' \(did you"
+    ):
+        load(tmp_path, '[robot]\nservos = "dynamixle"')
+    with pytest.raises(ConfigError, match=r"baud_bps: expected a whole number in 38400\.\.1000000"):
+        load(tmp_path, "[robot]\nbaud_bps = 4_000_000")
+
+
+def test_every_kind_of_servo_in_the_settings_has_its_family():
+    from edge_wam.act.families import FAMILIES
+    from edge_wam.safe_stop import FAMILIES as STOPPED
+
+    assert tuple(FAMILIES) == tuple(STOPPED) == config.SERVOS

@@ -11,10 +11,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from edge_wam.act import feetech
+from edge_wam.act import dynamixel, feetech
+from edge_wam.act import dynamixel_table as table
 from edge_wam.act.bus import open_port
 from edge_wam.act.calibration import Calibration
 from edge_wam.safe_stop import main
+from edge_wam.sim.dynamixel import DynamixelChain
 from edge_wam.sim.kinematic import KinematicPlant
 from edge_wam.sim.servos import ServoChain
 from edge_wam.sim.wire import Faults, PtyPort
@@ -35,6 +37,20 @@ def arm():
         for servo in chain.servos:
             for register, value in ((feetech.GOAL_POSITION, 2500), (feetech.TORQUE_ENABLE, 1)):
                 servo.write(register.address, feetech.pack(register, value), 0.0)
+        yield SimpleNamespace(chain=chain, faults=faults, path=wire.path, calibration=calibration)
+
+
+@pytest.fixture
+def other():
+    """Six Dynamixel servos, likewise; their watchdogs have tripped."""
+    plant = KinematicPlant(AT_RAD, LOW_RAD, HIGH_RAD)
+    calibration = Calibration.load(ROOT / "calibration/so101-sim/arm.json", "dynamixel")
+    chain, faults = DynamixelChain(plant, calibration), Faults()
+    with PtyPort(chain, wire_time=False, faults=faults) as wire:
+        for servo in chain.servos:
+            for register, value in ((table.TORQUE_ENABLE, 1), (table.GOAL_POSITION, 2500)):
+                assert servo.write(register.address, dynamixel.pack(register, value), 0.0) == 0
+            servo.put(table.BUS_WATCHDOG, -1)
         yield SimpleNamespace(chain=chain, faults=faults, path=wire.path, calibration=calibration)
 
 
@@ -106,6 +122,37 @@ def test_the_port_may_come_from_the_settings(arm, tmp_path, capsys):
     settings.write_text("[robot")
     assert main(["release", "--config", str(settings)]) == 2
     assert main(["release"]) == 2
+
+
+def test_dynamixel_servos_are_let_go(other, capsys):
+    other.faults.drop(3)
+    other.faults.garble(2)
+    assert main(["release", "--port", other.path, "--servos", "dynamixel"]) == 0
+    assert values(other, table.TORQUE_ENABLE) == [0] * 6
+    assert told(capsys)[0]["confirmed"]
+
+
+def test_dynamixel_servos_are_held_though_their_watchdogs_had_tripped(other):
+    here = other.calibration.to_counts(AT_RAD).tolist()
+    assert main(["hold", "--port", other.path, "--servos", "dynamixel"]) == 0
+    assert values(other, table.GOAL_POSITION) == here
+    assert values(other, table.TORQUE_ENABLE) == [1] * 6
+    assert values(other, table.BUS_WATCHDOG) == [0] * 6
+
+
+def test_servos_and_speed_may_come_from_the_settings_too(other, tmp_path, capsys):
+    settings = tmp_path / "config.toml"
+    text = f'[robot]\nport = "{other.path}"\nservos = "dynamixel"\nbaud_bps = 57600\n'
+    settings.write_text(text)
+    assert main(["release", "--config", str(settings)]) == 1  # they hear nothing at that speed
+    for servo in other.chain.servos:
+        servo.put(table.BAUD, table.BAUDS_BPS.index(57_600))
+    assert main(["release", "--config", str(settings)]) == 0
+    assert values(other, table.TORQUE_ENABLE) == [0] * 6
+    settings.write_text(text.replace("dynamixel", "dynamixle"))
+    capsys.readouterr()
+    assert main(["release", "--config", str(settings)]) == 2
+    assert "robot.servos is 'dynamixle', expected one of feetech, dynamixel" in capsys.readouterr().err
 
 
 def test_no_port_is_one_line(capsys):
