@@ -293,6 +293,11 @@ def test_a_false_header_announcing_too_much_is_skipped_at_once():
     assert reader.feed(hexed("FF FF FD 00 05 F0 00 55") + wire(ONE)) == [ONE]
 
 
+def test_a_header_with_an_id_that_no_servo_has_is_skipped_at_once():
+    for servo_id in ("FD", "FF"):
+        assert PacketReader().feed(hexed(f"FF FF FD 00 {servo_id} 40 00 55") + wire(ONE)) == [ONE]
+
+
 def test_a_false_header_within_bounds_is_looked_behind_when_the_wire_is_quiet():
     reader = PacketReader()
     assert reader.feed(hexed("FF FF FD 00 05 40 00 55") + wire(ONE, TWO)) == []
