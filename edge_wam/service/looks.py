@@ -6,18 +6,22 @@ Imperfect is a robot that runs, but not as well as it could; any other EdgeWamEr
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import platform
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import numpy as np
+
 from edge_wam.config import SIMULATED, Config
-from edge_wam.errors import CameraError, EdgeWamError
+from edge_wam.errors import CameraError, EdgeWamError, VoiceError
 from edge_wam.realtime import realtime
+from edge_wam.sense.microphone import EAR, Microphone
+from edge_wam.sense.soundcheck import level_dbfs, trouble
 from edge_wam.think import store
 
 RUNTIME = ("numpy", "openvino", "safetensors", "pyserial", "tqdm")
@@ -140,20 +144,29 @@ def _info(device: object, what: object) -> str:
     return str(get(what)) if supports(what) else "unknown"
 
 
-def microphone(config: Config) -> str:
-    """The input that would be listened to."""
-    if importlib.util.find_spec("sounddevice") is None:
-        raise Imperfect("no package sounddevice; try: pip install sounddevice")
+def microphone(config: Config, ear: Sequence[str] = EAR, listen_s: float = 2.0) -> str:
+    """The input that would be listened to, and how it sounds."""
+    said: list[str] = []
+    source = Microphone(config.voice.device, said.append, ear)
     try:
-        import sounddevice
-
-        device = sounddevice.query_devices(config.voice.device or None, "input")
-    except (OSError, ValueError) as error:
-        hint = "sudo apt-get install libportaudio2" if "PortAudio" in str(error) else "voice.device"
-        raise Imperfect(f"no microphone ({str(error).splitlines()[0]}); try: {hint}") from None
-    except Exception as error:  # PortAudioError is defined in the module that may not load
-        raise Imperfect(f"no microphone ({str(error).splitlines()[0]})") from None
-    return f"{device['name']}, {device['default_samplerate']:.0f} Hz"
+        source.start()
+        until_s, blocks = time.monotonic() + listen_s, []
+        while time.monotonic() < until_s:
+            if (block := source.read(0.2)) is not None:
+                blocks.append(block.samples)
+    except VoiceError as error:
+        raise Imperfect(str(error)) from None
+    finally:
+        source.stop()
+    told = f"{source.name}, {source.rate_hz} Hz"
+    if said:
+        raise Imperfect(f"{told}; {said[0]}")
+    samples = np.concatenate(blocks)
+    if wrong := trouble(samples):
+        raise Imperfect(f"{told}, {wrong}")
+    lost = source.dropped + source.overflows
+    gaps = f", sound was lost {lost} times" if lost else ""
+    return f"{told}, {level_dbfs(samples):.0f} dBFS{gaps}"
 
 
 def _os_name(root: Path) -> str:

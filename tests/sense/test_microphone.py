@@ -1,141 +1,183 @@
-"""The real microphone's code, with PortAudio faked at its Python door: a module with a stream."""
+"""The microphone, as the recogniser has it: its ear dies, falls silent or lags, at the pipe between them."""
 
+import itertools
+import re
 import sys
-import types
-from typing import NamedTuple
+import time
+from pathlib import Path
 
-import numpy as np
 import pytest
 
 from edge_wam.errors import VoiceError
-from edge_wam.sense import microphone as door
 from edge_wam.sense.microphone import Microphone
-from edge_wam.sense.sound import BLOCK_S, BLOCK_SAMPLES, RATE_HZ
+from edge_wam.sense.sound import BLOCK_S, BLOCK_SAMPLES
+
+EARS = Path(__file__).with_name("ears.py")
 
 
-class When(NamedTuple):
-    currentTime: float = 0.0
-    inputBufferAdcTime: float = 0.0
+class Scene:
+    """A microphone whose ear follows a scenario of ears.py, and what was said and asked meanwhile."""
 
+    def __init__(self, folder, scenario, device):
+        self._log, self.said = folder / "lives", []
+        command = (sys.executable, str(EARS), scenario, str(self._log))
+        self.microphone = Microphone(device, self.said.append, command)
 
-class Status(NamedTuple):
-    input_overflow: bool = False
+    @property
+    def asked(self):
+        """The devices that ears were started for, oldest first."""
+        return self._log.read_text().splitlines()
 
+    def read_until(self, condition, timeout_s=20.0):
+        """What was read until `condition()`: blocks, and None where there was none."""
+        end_s, blocks = time.monotonic() + timeout_s, []
+        while not condition():
+            assert time.monotonic() < end_s, f"not in time; said: {self.said}"
+            blocks.append(self.microphone.read(0.2))
+        return blocks
 
-NO_TIMES, FINE = When(), Status()
-
-
-class PortAudio(types.ModuleType):
-    """A sounddevice with one microphone, 'USB headset'; the test is its sound card."""
-
-    class PortAudioError(Exception):
-        pass
-
-    def __init__(self):
-        super().__init__("sounddevice")
-        self.opened = self.closed = 0
-        outer = self
-
-        class RawInputStream:
-            def __init__(self, *, samplerate, blocksize, channels, dtype, device, callback):
-                if device not in (None, 0, "USB headset"):
-                    raise outer.PortAudioError(f"No input device matching '{device}'\nmore")
-                assert (samplerate, blocksize, channels, dtype) == (RATE_HZ, BLOCK_SAMPLES, 1, "int16")
-                outer.callback = callback
-
-            def start(self):
-                outer.opened += 1
-
-            def abort(self):
-                pass
-
-            def close(self):
-                outer.closed += 1
-
-        self.RawInputStream = RawInputStream
-
-    def query_devices(self):
-        return [
-            {"name": "USB headset", "max_input_channels": 1},
-            {"name": "HDMI", "max_input_channels": 0},
-        ]
-
-    def play(self, value, when=NO_TIMES, status=FINE):
-        buffer = bytearray(np.full(BLOCK_SAMPLES, value, np.int16).tobytes())
-        self.callback(buffer, BLOCK_SAMPLES, when, status)
-        buffer[:] = bytes(len(buffer))  # PortAudio uses its buffer again
+    def levels(self):
+        """The mean of each block, to one digit, until there are no more of them."""
+        blocks = iter(lambda: self.microphone.read(0.5), None)
+        return [round(block.samples.mean() / 32768, 1) for block in blocks]
 
 
 @pytest.fixture
-def portaudio(monkeypatch):
-    fake = PortAudio()
-    monkeypatch.setitem(sys.modules, "sounddevice", fake)
-    monkeypatch.setattr(door.time, "monotonic", lambda: 100.0)
-    return fake
+def scene(tmp_path):
+    made = []
+
+    def make(scenario, device=""):
+        made.append(Scene(tmp_path, scenario, device))
+        made[-1].microphone.start()
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.microphone.stop()
 
 
-def test_blocks_are_copied_and_carry_the_time_of_their_last_sample(portaudio):
-    microphone = Microphone()
-    microphone.start()
-    portaudio.play(7, When(50.0, 50.0 - BLOCK_S - 0.02))  # the first sample is a block and 20 ms old
-    block = microphone.read(1.0)
-    assert (block.samples == 7).all()
-    assert block.t_s == pytest.approx(100.0 - 0.02)
+def processes_of(scenario):
+    """Ears of this test run that still live."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = place.read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if str(EARS).encode() in words and scenario.encode() in words:
+            found.append(place)
+    return found
 
 
-def test_a_driver_without_times_gets_the_time_of_arrival(portaudio):
-    microphone = Microphone()
-    microphone.start()
-    portaudio.play(7)
-    assert microphone.read(1.0).t_s == 100.0
+def test_blocks_follow_one_another_and_nothing_is_said(scene):
+    one = scene("well")
+    blocks = [one.microphone.read(5.0) for _ in range(5)]
+    assert all(block.samples.shape == (BLOCK_SAMPLES,) for block in blocks)
+    steps = [later.t_s - block.t_s for block, later in itertools.pairwise(blocks)]
+    assert min(steps) > 0.9 * BLOCK_S
+    assert (one.microphone.name, one.microphone.rate_hz) == ("USB Mic: - (hw:1,0)", 16_000)
+    assert one.said == []
 
 
-def test_silence_of_the_callback_is_none(portaudio):
-    microphone = Microphone("0")
-    microphone.start()
-    assert microphone.read(0.0) is None
+def test_unplugged_and_plugged_in_again_is_said_once_each_and_heard(scene):
+    one = scene("unplugged", "USB Mic")
+    seen = one.read_until(lambda: len(one.said) == 3)
+    lost, still, back = one.said
+    assert lost == (
+        "microphone lost: 'USB Mic' has stopped by itself; the arm does not need it; looking for it"
+    )
+    assert still == "microphone still away: no microphone 'USB Mic'"
+    assert re.fullmatch(
+        r"microphone back after \d+ s: 'USB Mic: - \(hw:2,0\)', 16000 Hz; voice works again", back
+    )
+    assert None in seen  # while it was away the reader had its time back
+    assert one.microphone.read(5.0) is not None
+    assert one.asked == ["USB Mic"] * 3
+    assert one.microphone.losses == 1
 
 
-def test_sound_that_nobody_reads_is_dropped_and_counted(portaudio):
-    microphone = Microphone()
-    microphone.start()
-    for index in range(60):
-        portaudio.play(index, status=Status(index == 3))
-    assert microphone.dropped == 10
-    assert microphone.overflows == 1
-    assert microphone.read(1.0).samples[0] == 0
+@pytest.mark.parametrize(
+    ("device", "then"), [("", "USB Mic: -"), ("7", "USB Mic: -"), ("0d8c:0014", "0d8c:0014")]
+)
+def test_what_comes_back_is_looked_for_by_what_stays_the_same(scene, device, then):
+    one = scene("unplugged", device)
+    one.read_until(lambda: len(one.said) == 3)
+    assert one.asked == [device, then, then]
 
 
-def test_a_microphone_gone_flat_is_an_error_and_a_quiet_one_is_not(portaudio):
-    microphone = Microphone()
-    microphone.start()
-
-    def play(values):
-        for value in values:
-            portaudio.play(value)
-            microphone.read(1.0)
-
-    play([0, 1] * 100)
-    with pytest.raises(VoiceError, match="nothing but 0"):
-        play([0] * 100)
+def test_a_device_that_gives_no_sound_is_given_up(scene):
+    one = scene("speechless")
+    one.read_until(lambda: len(one.said) == 2)
+    assert one.said[0].startswith(
+        "microphone lost: 'USB Mic: - (hw:1,0)' has given no sound for 1 s; is it plugged in?"
+    )
+    assert one.said[1].startswith("microphone back")
+    assert len(processes_of("speechless")) == 1  # the ear that hung was killed
 
 
-def test_a_device_that_is_not_there_names_those_that_are(portaudio):
-    with pytest.raises(VoiceError, match=r"did you mean 'USB headset'.*found: USB headset$") as caught:
-        Microphone("USB hedset").start()
-    assert "\n" not in str(caught.value)
+def test_an_ear_that_crashes_is_replaced(scene):
+    one = scene("killed")
+    one.read_until(lambda: len(one.said) == 2)
+    assert "ended by itself (exit code -9)" in one.said[0]
+    assert one.said[1].startswith("microphone back")
 
 
-def test_it_is_closed_once(portaudio):
-    microphone = Microphone("USB headset")
-    microphone.stop()
-    microphone.start()
-    microphone.stop()
-    microphone.stop()
-    assert (portaudio.opened, portaudio.closed) == (1, 1)
+def test_a_muted_microphone_is_said_and_heard_again_without_opening_it_anew(scene):
+    one = scene("muted_and_back")
+    one.read_until(lambda: len(one.said) == 2)
+    assert "nothing but 0 for 5 s; muted?" in one.said[0]
+    assert one.said[1].startswith("microphone back after")
+    assert len(one.asked) == 1
 
 
-def test_without_portaudio_the_message_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "sounddevice", None)
-    with pytest.raises(VoiceError, match=r"edge-wam\[voice\]"):
-        Microphone().start()
+def test_a_dead_handle_is_opened_anew_until_there_is_sound_and_said_once(scene):
+    one = scene("stale")
+    one.read_until(lambda: len(one.said) == 2)
+    assert [line[:15] for line in one.said] == ["microphone lost", "microphone back"]
+    assert len(one.asked) == 3
+
+
+def test_clipping_is_said_once_with_what_to_try(scene):
+    one = scene("loud")
+    one.read_until(lambda: one.said)
+    for _ in range(100):
+        one.microphone.read(0.05)
+    assert len(one.said) == 1
+    assert "too loud" in one.said[0]
+    assert "alsamixer" in one.said[0]
+
+
+def test_who_is_far_behind_goes_on_with_the_present(scene):
+    one = scene("late")
+    levels = one.levels()
+    assert levels[-1] == 0.5
+    assert not {0.2, 0.3, 0.4} & set(levels)  # neither the past nor what came before the present
+    assert one.microphone.dropped == 50 + 25
+    assert [line[:33] for line in one.said] == ["the recogniser is 5.0 s behind; w"]
+
+
+def test_where_sound_is_missing_no_block_reaches_across(scene):
+    one = scene("holes")
+    assert one.levels() == [0.0, 0.5, 0.5]
+    assert (one.microphone.dropped, one.microphone.overflows) == (3, 1)
+
+
+def test_a_device_that_was_never_there_is_an_error_at_the_start(tmp_path):
+    one = Scene(tmp_path, "absent", "nowhere")
+    with pytest.raises(VoiceError, match="no microphone 'nowhere'; found: USB Mic"):
+        one.microphone.start()
+    assert one.said == []
+    assert processes_of("absent") == []
+
+
+def test_stopped_twice_it_leaves_no_process(scene):
+    one = scene("well")
+    assert len(processes_of("well")) == 1
+    one.microphone.stop()
+    one.microphone.stop()
+    assert processes_of("well") == []
+
+
+def test_an_ear_that_cannot_be_started_is_an_error(tmp_path):
+    with pytest.raises(VoiceError, match="cannot be started"):
+        Microphone(ear=(str(tmp_path / "nothing"),)).start()

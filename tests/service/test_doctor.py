@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -153,3 +156,29 @@ def test_a_camera_on_usb_2_is_said(monkeypatch):
 def test_a_recording_that_is_not_there_is_no_camera(tmp_path):
     with pytest.raises(CameraError, match="no recording"):
         looks.cameras(seeing(str(tmp_path / "a.db3"), "sim-wrist"))
+
+
+@pytest.mark.parametrize(
+    ("scenario", "well", "said"),
+    [
+        ("well", True, r"USB Mic: - \(hw:1,0\), 16000 Hz, -4\d dBFS$"),
+        ("quiet", False, "gives nothing but silence; muted"),
+        ("faint", False, r"hardly heard \(-100 dBFS\)"),
+        ("shouted", False, "too loud"),
+        ("absent", False, "^voice.device: no microphone 'nowhere'; found: USB Mic"),
+        ("unplugged", False, "microphone lost"),
+    ],
+)
+def test_the_microphone_is_listened_to(scenario, well, said, tmp_path):
+    """Its ear is tests/sense/ears.py: what it tells, it tells through the pipe."""
+    ear = (
+        sys.executable,
+        str(Path(__file__).parents[1] / "sense/ears.py"),
+        scenario,
+        str(tmp_path / "lives"),
+    )
+    if well:
+        assert re.search(said, looks.microphone(config.load(), ear, 0.5))
+    else:
+        with pytest.raises(looks.Imperfect, match=said):
+            looks.microphone(config.load(), ear, 0.5)
