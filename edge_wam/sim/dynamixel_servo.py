@@ -132,8 +132,10 @@ class DynamixelServo:
             if not set(range(register.address, register.end)) <= set(real):
                 return dynamixel.DATA_LENGTH
             value = dynamixel.unpack(register, memory[register.address : register.end])
-            if not register.low <= value <= register.high or (register, value) == (table.BUS_WATCHDOG, -1):
+            if not register.low <= value <= register.high:
                 return dynamixel.DATA_RANGE
+            if register == table.BUS_WATCHDOG and (value < 0 or (value and self.get(register) < 0)):
+                return dynamixel.DATA_RANGE  # one that has tripped is cleared by 0 alone
             if register in _GOALS:
                 if self.get(table.BUS_WATCHDOG) < 0:
                     return dynamixel.DATA_RANGE  # e-manual: the goals are read-only then

@@ -190,6 +190,7 @@ def test_the_watchdog_counts_simulated_time_and_only_what_the_servo_hears(bench)
     assert bench.read(1, table.BUS_WATCHDOG) == 5
     assert bench.read(2, table.BUS_WATCHDOG) == -1
     assert bench.write(2, table.GOAL_POSITION, 2000) == dynamixel.DATA_RANGE
+    assert bench.write(2, table.BUS_WATCHDOG, 5) == dynamixel.DATA_RANGE
     assert bench.write(2, table.BUS_WATCHDOG, 0) == 0
     assert bench.write(2, table.GOAL_POSITION, 2000) == 0
 
