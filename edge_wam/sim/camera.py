@@ -102,9 +102,7 @@ class FrameOutlet:
     """The simulated robot's side of the shared memory: one mailbox a camera, `<prefix>.<camera>`."""
 
     def __init__(self, prefix: str, specs: Sequence[CameraSpec]) -> None:
-        self._boxes = {
-            spec.name: Mailbox.create(f"{prefix}.{spec.name}", _record_type(spec)) for spec in specs
-        }
+        self._boxes = {spec.name: _mailbox(f"{prefix}.{spec.name}", _record_type(spec)) for spec in specs}
         self._records = {spec.name: np.zeros(1, _record_type(spec)) for spec in specs}
 
     def put(self, name: str, image: ImageArray, t_s: float) -> None:
@@ -220,6 +218,14 @@ class FrameFeeder:
         while not self._stopping.is_set():
             self.feed()
             self._wait(self._stopping)
+
+
+def _mailbox(name: str, dtype: RecordType) -> Mailbox:
+    """A new mailbox, or the one that a robot left which was killed: whoever reads it goes on."""
+    try:
+        return Mailbox.open(name, dtype)
+    except (FileNotFoundError, TypeError):
+        return Mailbox.create(name, dtype)
 
 
 def _record_type(spec: CameraSpec) -> RecordType:

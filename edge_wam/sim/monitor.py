@@ -3,7 +3,8 @@
 It decodes what the host writes with a few lines of its own (not act/feetech.py, which wrote it), notes every
 goal that reaches a servo, and says what no goal may do: leave the range, be farther from the last goal than
 the speed allows in one tick, run ahead of where the joint really is, or take the gripper into the table. A
-goal where the joint is moves nothing, however far away the last one was.
+goal where the joint is moves nothing, however far away the last one was; and a joint that hangs beyond its
+range (a limp arm sinks onto its stops) may be held there, though not pushed further.
 """
 
 from __future__ import annotations
@@ -89,13 +90,17 @@ class Monitor:
         scale, zero = self._calibration.rad_per_count[index], self._calibration.zero_count[index]
         goal_rad = float((count - zero) * scale)
         outside_rad = max(limits.low_rad[index] - goal_rad, goal_rad - limits.high_rad[index])
-        lead_rad = abs(goal_rad - float(self._true_rad()[index]))
+        true_rad = float(self._true_rad()[index])
+        hangs_rad = max(limits.low_rad[index] - true_rad, true_rad - limits.high_rad[index])
+        if hangs_rad > 0:
+            outside_rad -= hangs_rad + HERE_RAD
+        lead_rad = abs(goal_rad - true_rad)
         step_rad = abs(goal_rad - self._last_rad.get(index, goal_rad)) if lead_rad > HERE_RAD else 0.0
         self._last_rad[index] = goal_rad
         self.goals += 1
         self._step = max(self._step, step_rad / float(self._step_rad[index]))
         self._lead = max(self._lead, lead_rad / float(limits.lead_rad[index]))
-        self._outside_rad = max(self._outside_rad, outside_rad)
+        self._outside_rad = max(self._outside_rad, float(outside_rad))
         if outside_rad > COUNT_RAD:
             self._unsafe.append(f"{joint.name} was sent {outside_rad:.3f} rad beyond its range")
         if step_rad > self._step_rad[index] + 2 * COUNT_RAD:

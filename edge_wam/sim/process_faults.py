@@ -23,14 +23,14 @@ from edge_wam.config import Config
 from edge_wam.errors import EdgeWamError
 from edge_wam.sim.faults import Row
 from edge_wam.sim.monitor import LEAD_SLACK_RAD
-from edge_wam.sim.process_rig import ProcessRig
+from edge_wam.sim.process_rig import AGAIN, ProcessRig
 
 # A plan that is not renewed runs out after its last row (16 of 1/30 s), and the guard catches up with it.
 PLAN_S = 0.7
 STILL_RAD = 0.01
 GONE_S = 3.6  # longer than control waits for a plan before it parks
 GAP_S = 0.15  # nobody writes for so long: control is not there
-MB = 1 << 20
+LITTLE_BYTES = 32 << 20  # an interpreter starts in it, and cannot load numpy
 
 
 class ProcessFault(NamedTuple):
@@ -58,6 +58,12 @@ def address_space(pid: int) -> int:
 def no_memory(rig: ProcessRig, who: str) -> None:
     """Not a page more than it has."""
     rig.squeeze(who, resource.RLIMIT_AS, address_space)
+
+
+def no_memory_for_another(rig: ProcessRig) -> None:
+    """It has died, and what is left (a process of control's inherits that) does not hold another."""
+    rig.squeeze("control", resource.RLIMIT_AS, lambda pid: LITTLE_BYTES)
+    rig.kill("policy")
 
 
 def no_files(rig: ProcessRig, who: str) -> None:
@@ -112,8 +118,10 @@ def stopped(who: str, lasts_s: float) -> Callable[[ProcessRig], object]:
     return lambda rig: rig.stop(who, lasts_s)
 
 
-def plug_in(rig: ProcessRig) -> None:
-    rig.cue()
+def hangs_as_the_policy_dies(rig: ProcessRig) -> None:
+    """So that there is something to be said."""
+    rig.stall_output()
+    policy_killed(rig)
 
 
 PROCESS_FAULTS: tuple[ProcessFault, ...] = (
@@ -121,11 +129,11 @@ PROCESS_FAULTS: tuple[ProcessFault, ...] = (
     ProcessFault("policy stopped for 0.3 s", stopped("policy", 0.3), "went on"),
     ProcessFault("policy stopped for 1.5 s", stopped("policy", 1.5), "went on"),
     ProcessFault("policy stopped for good", stopped("policy", 60.0), "parked", 12.0, PLAN_S),
-    ProcessFault("policy cannot allocate", partial(no_memory, who="policy"), "parked", 5.0),
+    ProcessFault("policy cannot allocate", partial(no_memory, who="policy"), "went on"),
     ProcessFault("voice killed", killed("voice"), "went on"),
     ProcessFault("voice stopped for 1 s", stopped("voice", 1.0), "went on"),
     ProcessFault("voice stopped for good", stopped("voice", 60.0), "went on", 12.0),
-    ProcessFault("microphone dead", lambda rig: rig.cue(unplugged=True), "went on", 5.0, mend=plug_in),
+    ProcessFault("microphone dead", lambda rig: rig.cue(unplugged=True), "went on", 5.0, mend=ProcessRig.cue),
     ProcessFault("policy and voice killed", policy_and_voice_killed, "parked", 4.5, PLAN_S),
     ProcessFault("arm and cameras stopped for 0.05 s", stopped("robot", 0.05), "went on"),
     ProcessFault("arm and cameras stopped for 0.5 s", stopped("robot", 0.5), "went on"),
@@ -138,11 +146,13 @@ PROCESS_FAULTS: tuple[ProcessFault, ...] = (
     ProcessFault("control killed", killed("control"), "let go", 6.0),
     ProcessFault("control crashes", lambda rig: rig.kill("control", signal.SIGSEGV), "let go", 6.0),
     ProcessFault("control cannot allocate", partial(no_memory, who="control"), "went on"),
+    ProcessFault("no memory for a policy that died", no_memory_for_another, "parked", 5.0, PLAN_S),
     ProcessFault("control cannot open a file as the policy dies", without_files_the_policy_dies, "parked",
                  4.5, PLAN_S),
     ProcessFault("all stopped for 3 s (Ctrl-Z, fg)", stopped("house", 3.0), "parked", 6.0),
     ProcessFault("the terminal closes", lambda rig: rig.kill("house", signal.SIGHUP), "let go", 6.0),
-    ProcessFault("a terminal that hangs (Ctrl-S)", ProcessRig.stall_output, "went on", terminal=True),
+    ProcessFault("a terminal hangs (Ctrl-S) as the policy dies", hangs_as_the_policy_dies, "parked",
+                 4.5, PLAN_S, terminal=True),
     ProcessFault("disk full", no_disk, "went on"),
     ProcessFault("disk full as the recorder writes", no_disk_and_the_policy_ends, "parked", 4.5, PLAN_S,
                  record=True),
@@ -194,7 +204,7 @@ def recovered(rig: ProcessRig, fault: ProcessFault) -> tuple[list[str], bool]:
         except EdgeWamError as error:
             return [str(error)], not rig.moments[-1].torque_on
         broken += rig.left_over(before)
-    if not rig.moves_when_told():
+    if not rig.moves_when_told(AGAIN):
         broken.append(f"it did not set out again: {rig.last_words()}")
     if not (released := rig.leave()):
         broken.append(f"it did not park, let go and end: {rig.last_words()}")

@@ -46,14 +46,14 @@ from edge_wam.sim.wiretap import create_tap, read_tap
 from edge_wam.think.worker import policy_main
 from edge_wam.types import FloatArray
 
-COMMAND = "pick_red"
+COMMAND, AGAIN = "pick_red", "home"  # and there is something to do for the second, however far the first came
 WATCHDOG_S = 10.0  # as in edge-wam.service
 START_S, HEAR_S, END_S = 120.0, 15.0, 30.0
 MOVING_RAD = 0.15  # from where it stood when it was told: now it moves
 POLL_S = 0.005
 _FILLING = "\0"
 _STAMP = re.compile(r"^\[ *[\d.]+ s\] ")
-_DUMP = re.compile(r'^(Fatal Python|Current thread|Thread 0x|  File "|Extension modules|$)')
+_OURS = re.compile(rf"{_STAMP.pattern}|^edge-wam: ")
 
 
 class Said(NamedTuple):
@@ -201,7 +201,7 @@ class ProcessRig:
             self._text += b"" if self._stalled else os.read(self._output, 1 << 16)
         *lines, self._text = self._text.split(b"\n")
         for line in (raw.decode("utf-8", "replace").strip(_FILLING) for raw in lines):
-            if not _DUMP.match(line):
+            if _OURS.match(line):  # what else there is are traces of what crashed
                 self.said.append(Said(now_s, _STAMP.sub("", line)))
 
     def _hear(self, now_s: float) -> None:
@@ -259,20 +259,20 @@ class ProcessRig:
 
     # --- telling it what to do, and seeing whether it does ------------------------------------------
 
-    def cue(self, *, unplugged: bool = False) -> None:
-        """Say the command into the microphone; or pull its plug."""
+    def cue(self, command: str = "", *, unplugged: bool = False) -> None:
+        """Say a command into the microphone ('': nothing), or pull its plug."""
         record = np.zeros((), CUE)
-        record["wav"] = b"" if unplugged else str(sample("en", COMMAND)).encode()
+        record["wav"] = str(sample("en", command)).encode() if command else b""
         record["unplugged"] = unplugged
         self._cues.put(record)
 
-    def moves_when_told(self, tries: int = 4) -> bool:
+    def moves_when_told(self, command: str = COMMAND, tries: int = 4) -> bool:
         """Say the command, as a person would again and again; does the arm set out?"""
         for _ in range(tries):
             if self.gone:
                 return False
             before = len(self.said)
-            self.cue()
+            self.cue(command)
             if not self.wait(functools.partial(self._following, before), HEAR_S):
                 continue
             here_rad = self.moments[-1].true_rad

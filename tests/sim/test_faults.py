@@ -105,12 +105,21 @@ def test_a_step_is_judged_from_both_sides(joint):
     assert f"{CALIBRATION.joints[joint].name} was sent a step of" in said
 
 
-def test_a_goal_beyond_the_range_is_unsafe_wherever_the_joint_is():
-    pose = MIDDLE.copy()
-    pose[0] = LIMITS.high_rad[0] + 0.005
-    assert "shoulder_pan was sent 0.00" in seen(pose, true_rad=pose).unsafe[0]
-    pose[0] = LIMITS.high_rad[0]
-    assert seen(pose, true_rad=pose).unsafe == ()
+@pytest.mark.parametrize("side", [-1, 1])
+def test_a_goal_beyond_the_range_is_unsafe_unless_the_joint_hangs_there(side):
+    edge_rad = LIMITS.high_rad[0] if side > 0 else LIMITS.low_rad[0]
+
+    def sent(beyond_rad, true_beyond_rad):
+        goal, true = MIDDLE.copy(), MIDDLE.copy()
+        goal[0], true[0] = edge_rad + side * beyond_rad, edge_rad + side * true_beyond_rad
+        return seen(goal, true_rad=true).unsafe
+
+    assert sent(0.0, 0.0) == ()
+    assert "shoulder_pan was sent 0.00" in sent(0.005, 0.0)[0]
+    assert "shoulder_pan was sent 0.00" in sent(0.005, -0.001)[0]
+    assert sent(0.03, 0.03) == ()
+    assert sent(0.03, 0.015) == ()
+    assert "shoulder_pan was sent 0.0" in sent(0.06, 0.03)[0]
 
 
 def test_a_goal_far_ahead_of_the_joint_is_unsafe_and_one_where_it_is_is_not():

@@ -174,6 +174,15 @@ def test_a_closed_outlet_leaves_no_name_behind(prefix):
         FrameInlet(prefix, SPECS)
 
 
+def test_who_reads_the_frames_of_a_robot_that_was_killed_reads_those_of_the_next(prefix):
+    FrameOutlet(prefix, SPECS)  # killed: nobody closed it
+    inlet = FrameInlet(prefix, SPECS)
+    with FrameOutlet(prefix, SPECS) as outlet:
+        outlet.put("front", picture(3), 0.5)
+        assert inlet.take("front").t_s == 0.5
+    inlet.close()
+
+
 def test_feeding_moves_the_newest_frames_with_their_times(cameras, opened, prefix):
     with FrameOutlet(prefix, SPECS) as outlet:
         inlet = FrameInlet(prefix, SPECS)
