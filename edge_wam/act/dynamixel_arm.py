@@ -133,10 +133,8 @@ class DynamixelArm(Arm):
                     f"servo {joint.id} ({joint.name}) is at {here} with its torque on, but was at {goal} "
                     f"without; try: switch its power off and on, then start again"
                 )
-        self.bus.write_all(table.BUS_WATCHDOG, [_WATCHDOG] * self._joint_count)
         for joint in self.calibration.joints:
-            if self.bus.read(joint.id, table.BUS_WATCHDOG) != _WATCHDOG:
-                self.bus.write(joint.id, table.BUS_WATCHDOG, _WATCHDOG)
+            self.bus.write(joint.id, table.BUS_WATCHDOG, _WATCHDOG)
 
     def _mend(self, block: Block) -> Mended:
         tripped = block.tripped & block.fresh
