@@ -22,7 +22,7 @@ import numpy as np
 from edge_wam.config import Config
 from edge_wam.errors import EdgeWamError
 from edge_wam.sim.faults import Row
-from edge_wam.sim.monitor import LEAD_SLACK_RAD
+from edge_wam.sim.monitor import LEAD_SLACK_RAD, Worst
 from edge_wam.sim.process_rig import AGAIN, ProcessRig
 
 # A plan that is not renewed runs out after its last row (16 of 1/30 s), and the guard catches up with it.
@@ -169,6 +169,13 @@ class Processes(NamedTuple):
 
     def inject(self, fault: ProcessFault) -> Row:
         """Give the fault a house, and see."""
+        try:
+            return self._inject(fault)
+        except EdgeWamError as error:  # a house that cannot be built: the other faults go on
+            nothing = Worst(0.0, 0.0, 0.0, ())
+            return Row(fault, math.nan, "let go", nothing, (), True, (str(error),))
+
+    def _inject(self, fault: ProcessFault) -> Row:
         with (
             tempfile.TemporaryDirectory(prefix="edge-wam-faults-") as folder,
             ProcessRig(
@@ -231,12 +238,14 @@ def moved_on(rig: ProcessRig, fault: ProcessFault, fault_s: float) -> list[str]:
 
 
 def held_on(rig: ProcessRig, outcome: str) -> list[str]:
-    """Who says that he holds stands still, and who goes on writes goals."""
+    """Whoever has torque on goes on writing goals, and who says that he holds writes the same."""
     last_s = rig.moments[-1].t_s - 0.4
     goals = [moment.goals_rad for moment in rig.moments if moment.written and moment.t_s > last_s]
-    if outcome == "held" and (not goals or float(np.ptp(goals, axis=0).max()) > STILL_RAD):
+    if outcome != "let go" and not goals:
+        return [f"it says that it {outcome}, and writes no goals"]
+    if outcome == "held" and float(np.ptp(goals, axis=0).max()) > STILL_RAD:
         return ["it says that it holds, and the goals say otherwise"]
-    return ["it says that it goes on, and writes no goals"] if outcome == "went on" and not goals else []
+    return []
 
 
 def left_alone(rig: ProcessRig, fault_s: float) -> tuple[str, list[str]]:

@@ -99,6 +99,7 @@ class ProcessRig:
         self.moments: list[Moment] = []
         self.status, self.fed_s, self.gone = "", 0.0, False
         self._rows, self._text, self._stalled = 0, b"", False
+        self._line = ""  # the last that anybody wrote
         if terminal:
             os.mkfifo(self._log)
         else:
@@ -156,8 +157,8 @@ class ProcessRig:
         self.control = context.Process(target=process_parts.control_main, args=given, name="control")
         self.control.start()
         self.gone = False
-        if not self.wait(lambda: self.status != "", START_S) or self.gone:
-            raise EdgeWamError(f"control did not become ready: {self.last_words()}")
+        if not self.wait(lambda: self.status != "" or self.gone, START_S) or self.gone:
+            raise EdgeWamError(f"control did not become ready: {self._line or self.last_words()}")
 
     def _end_all(self) -> None:
         self.mend()
@@ -201,6 +202,7 @@ class ProcessRig:
             self._text += b"" if self._stalled else os.read(self._output, 1 << 16)
         *lines, self._text = self._text.split(b"\n")
         for line in (raw.decode("utf-8", "replace").strip(_FILLING) for raw in lines):
+            self._line = line or self._line
             if _OURS.match(line):  # what else there is are traces of what crashed
                 self.said.append(Said(now_s, _STAMP.sub("", line)))
 

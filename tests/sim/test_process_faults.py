@@ -107,8 +107,9 @@ def test_words_are_held_against_the_bus():
     silent = [*moves, (5.0, None, 0.0)]
     assert held_on(bus(*moves), "held") != []
     assert held_on(bus(*stands), "held") == []
-    assert held_on(bus(*silent), "held") != []
-    assert held_on(bus(*silent), "went on") != []
+    for outcome in ("went on", "held", "parked"):
+        assert held_on(bus(*silent), outcome) == [f"it says that it {outcome}, and writes no goals"]
+    assert held_on(bus(*silent), "let go") == []
     assert held_on(bus(*moves), "went on") == []
 
 
