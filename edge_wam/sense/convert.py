@@ -35,7 +35,7 @@ class Steady:
 
 
 class ToBlocks:
-    """Pieces of one device, in order and without a gap -> blocks of BLOCK_SAMPLES at RATE_HZ.
+    """Pieces of one device, in order -> blocks of BLOCK_SAMPLES at RATE_HZ.
 
     soxr's output sample n belongs to input sample n * rate_hz / RATE_HZ, however long it kept it back (6 to
     41 ms at 44.1 and 48 kHz, LOG.md). So a block's time is that of the input sample under its last one: by
@@ -66,6 +66,11 @@ class ToBlocks:
             Block(to_int16(waiting[start : start + BLOCK_SAMPLES]), self._next_time_s())
             for start in range(0, whole, BLOCK_SAMPLES)
         ]
+
+    def gap(self) -> None:
+        """Sound is missing before the next piece. The two ends are joined: a click costs a recogniser less
+        than the tenth of a second that a resampler needs to begin anew. Only the times do not go on."""
+        self._steady = Steady()
 
     def _next_time_s(self) -> float:
         """When the last sample of the next block was heard."""

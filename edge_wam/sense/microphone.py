@@ -131,10 +131,11 @@ class Microphone:
     def _hear(self, piece: Piece) -> None:
         now_s = time.monotonic()
         counted = (piece.dropped, piece.overflows)
-        if counted != self._counted:  # sound is missing: what comes is no continuation
+        if counted != self._counted:
             self.dropped += counted[0] - self._counted[0]
             self.overflows += counted[1] - self._counted[1]
-            self._counted, self._convert = counted, ToBlocks(self.rate_hz)
+            self._counted = counted
+            self._convert.gap()
         self._check.hear(piece.samples)
         if not self._check.flat_s:
             self._found(now_s)

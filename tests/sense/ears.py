@@ -28,10 +28,10 @@ class Ear:
     def open(self, name="USB Mic: - (hw:1,0)"):
         self.tell(Opened(name, RATE_HZ))
 
-    def hear(self, samples, seconds, age_s=0.0, dropped=0, overflows=0):
+    def hear(self, samples, seconds, age_s=0.0):
         """Pieces, as fast as they are read; each heard `age_s` before it is told."""
         for _ in range(round(seconds * RATE_HZ / PIECE)):
-            self.tell(Piece(np.asarray(samples, np.float32), time.monotonic() - age_s, dropped, overflows))
+            self.tell(Piece(np.asarray(samples, np.float32), time.monotonic() - age_s, 0, 0))
 
     def wait(self):
         time.sleep(60)
@@ -125,10 +125,13 @@ def late(ear, life):
 
 
 def holes(ear, life):
-    """A third of a block, then sound is missing, then whole blocks."""
+    """Four pieces, a tenth of a second that is missing, and five more; stamped evenly otherwise."""
     ear.open()
-    ear.hear(NOISE, 0.08)
-    ear.hear(NOISE + 0.5, 0.12, dropped=3, overflows=1)
+    began_s = time.monotonic()
+    for index in range(9):
+        lost = index >= 4
+        t_s = began_s + 0.02 * index + 0.1 * lost
+        ear.tell(Piece(NOISE, t_s, 3 * lost, 1 * lost))
     ear.wait()
 
 

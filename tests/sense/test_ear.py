@@ -1,8 +1,11 @@
 """The process that PortAudio runs in, with PortAudio faked at its Python door: a module with a stream."""
 
 import os
+import subprocess
 import sys
+import time
 import types
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -199,3 +202,39 @@ def test_without_the_library_the_message_says_what_to_install(monkeypatch, tmp_p
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(VoiceError, match="libportaudio2"):
         portaudio()
+
+
+def test_it_does_not_outlive_who_listens_even_in_the_middle_of_portaudio(tmp_path):
+    """Killed, not asked, as by the Keeper when the voice process hangs; and PortAudio does not return."""
+    (tmp_path / "sounddevice.py").write_text(
+        "import os, pathlib, time\n"
+        f"pathlib.Path({str(tmp_path / 'new')!r}).write_text(str(os.getpid()))\n"
+        f"os.rename({str(tmp_path / 'new')!r}, {str(tmp_path / 'pid')!r})\n"
+        "time.sleep(60)\n"
+    )
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    listener = subprocess.Popen(
+        [sys.executable, "-c", "from edge_wam.sense.microphone import Microphone as M; M().start()"],
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    wait_until((tmp_path / "pid").exists)
+    ear_process = Path("/proc") / (tmp_path / "pid").read_text()
+    assert b"edge_wam.sense.ear" in (ear_process / "cmdline").read_bytes()
+    listener.kill()
+    listener.wait()
+    wait_until(lambda: is_over(ear_process))
+
+
+def wait_until(condition, timeout_s=20.0):
+    end_s = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end_s, "not in time"
+        time.sleep(0.02)
+
+
+def is_over(process):
+    """Gone, or dead and not looked at yet by whoever inherited it."""
+    try:
+        return (process / "stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
