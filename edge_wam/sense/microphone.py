@@ -3,9 +3,10 @@
     sense/ear.py --pieces--> Microphone --blocks--> recogniser
     a process of its own     in the voice process
 
-A device that is gone is said once. From then on `read` gives None, a new ear looks for the same device after
-a pause that doubles, and when there is sound again that is said too. The recogniser lives on meanwhile,
-with its model loaded; nothing else of the robot notices.
+A device that is gone is said once. From then on there is silence, a new ear looks for the same device after a
+pause that doubles, and when there is sound again that is said too. The recogniser lives on meanwhile, with
+its model loaded; nothing else of the robot notices. Silence, because half a sentence must end there: with
+nothing in between, a recogniser would go on with whatever is said after the next plugging.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from edge_wam.errors import VoiceError
 from edge_wam.sense.convert import ToBlocks
 from edge_wam.sense.devices import name_to_keep
 from edge_wam.sense.pieces import Decoder, Failed, Opened, Piece, Record, read_some
-from edge_wam.sense.sound import RATE_HZ, Block
+from edge_wam.sense.sound import BLOCK_S, BLOCK_SAMPLES, RATE_HZ, Block
 from edge_wam.sense.soundcheck import FLAT_S, Soundcheck
 
 EAR = (sys.executable, "-m", "edge_wam.sense.ear")
@@ -33,6 +36,7 @@ PAUSE_S, LONGEST_PAUSE_S = 0.5, 5.0  # an ear that looks in vain costs a second 
 LIVED_S = 10.0  # a device that was heard for so long has earned a short pause again
 # Who is so far behind will not catch up: a STOP from now matters more than a sentence from then.
 BEHIND_S, FRESH_S = 3.0, 0.5
+PAUSE_BLOCKS = 17  # a second of silence in place of what was skipped: longer than recognisers wait for an end
 
 
 class Microphone:
@@ -57,6 +61,7 @@ class Microphone:
         self._lost_s = self._due_s = self._back_s = (
             0.0  # since when; until when it must give a sign; since when
         )
+        self._silent_s = 0.0  # when the next block is due, if there is only silence
         self._again_s: float | None = None  # when to look for it again
         self._pause_s = PAUSE_S
         self._opened = self._behind = self._told_clipped = self._told_behind = False
@@ -76,12 +81,18 @@ class Microphone:
             raise
 
     def read(self, timeout_s: float) -> Block | None:
-        """The next block, or None if there was none in `timeout_s`, as when the device is away."""
+        """The next block, or None if there was none in `timeout_s`. Silence while the device is away."""
         end_s = time.monotonic() + timeout_s
         while True:
+            now_s = time.monotonic()
             if self._blocks:
+                self._silent_s = now_s + 2 * BLOCK_S
                 return self._blocks.popleft()
-            self._listen(max(0.0, end_s - time.monotonic()))
+            if self._lost and now_s >= self._silent_s:
+                self._silent_s = now_s + BLOCK_S
+                return _silence(1, now_s)[0]
+            until_s = min(end_s, self._silent_s) if self._lost else end_s
+            self._listen(max(0.0, until_s - now_s))
             if not self._blocks and time.monotonic() >= end_s:
                 return None
 
@@ -159,6 +170,7 @@ class Microphone:
         age_s = now_s - piece.t_s
         if self._behind and age_s < FRESH_S:
             self._behind, self._convert = False, ToBlocks(self.rate_hz)
+            self._blocks += _silence(PAUSE_BLOCKS, piece.t_s)
         elif not self._behind and age_s > BEHIND_S:
             self._behind = True
             if not self._told_behind:
@@ -237,6 +249,14 @@ class _Ear:
         self._process.wait()
         with contextlib.suppress(OSError):
             os.close(self._pipe)
+
+
+def _silence(count: int, end_s: float) -> list[Block]:
+    """`count` blocks of it, the last one until `end_s`."""
+    return [
+        Block(np.zeros(BLOCK_SAMPLES, np.int16), end_s - (count - 1 - index) * BLOCK_S)
+        for index in range(count)
+    ]
 
 
 def _say(line: str) -> None:

@@ -1,6 +1,7 @@
 """Ears that do what a test wants: run as `python ears.py SCENARIO LOG PIPE DEVICE` in place of sense/ear.py.
 
-LOG gets a line for every life, with the device that it was asked for; so each life knows which one it is.
+LOG gets a line for every life: when it began and the device that it was asked for. So each life knows which
+one it is.
 """
 
 import os
@@ -75,6 +76,13 @@ def unplugged(ear, life):
     ear.wait()
 
 
+def gone(ear, life):
+    if life == 1:
+        ear.open()
+        ear.hear(NOISE, 0.06)
+    ear.tell(Failed("unplugged"))
+
+
 def speechless(ear, life):
     """Open, and not a sound more; nor does it end."""
     ear.open()
@@ -115,9 +123,9 @@ def loud(ear, life):
 
 
 def late(ear, life):
-    """What nobody read for five seconds, then the present."""
+    """A block and a third, what nobody read for five seconds, then the present."""
     ear.open()
-    ear.hear(NOISE, 0.06)
+    ear.hear(NOISE, 0.08)
     ear.hear(np.full(PIECE, 0.25), 1.0, age_s=5.0)
     ear.hear(np.full(PIECE, 0.375), 0.5, age_s=2.0)  # better than 3 s, but not the present
     ear.hear(NOISE + 0.5, 0.12)
@@ -142,5 +150,5 @@ def absent(ear, life):
 if __name__ == "__main__":
     scenario, log, pipe, device = sys.argv[1:]
     with Path(log).open("a") as file:
-        file.write(f"{device}\n")
+        file.write(f"{time.monotonic()} {device}\n")
     globals()[scenario](Ear(int(pipe)), len(Path(log).read_text().splitlines()))

@@ -26,15 +26,20 @@ class Scene:
     @property
     def asked(self):
         """The devices that ears were started for, oldest first."""
-        return self._log.read_text().splitlines()
+        return [line.partition(" ")[2] for line in self._log.read_text().splitlines()]
+
+    @property
+    def born_s(self):
+        """When they were started."""
+        return [float(line.split()[0]) for line in self._log.read_text().splitlines()]
 
     def read_until(self, condition, timeout_s=20.0):
-        """What was read until `condition()`: blocks, and None where there was none."""
+        """The blocks that were read until `condition()`."""
         end_s, blocks = time.monotonic() + timeout_s, []
         while not condition():
             assert time.monotonic() < end_s, f"not in time; said: {self.said}"
             blocks.append(self.microphone.read(0.2))
-        return blocks
+        return [block for block in blocks if block is not None]
 
     def levels(self):
         """The mean of each block, to one digit, until there are no more of them."""
@@ -90,8 +95,10 @@ def test_unplugged_and_plugged_in_again_is_said_once_each_and_heard(scene):
     assert re.fullmatch(
         r"microphone back after \d+ s: 'USB Mic: - \(hw:2,0\)', 16000 Hz; voice works again", back
     )
-    assert None in seen  # while it was away the reader had its time back
-    assert one.microphone.read(5.0) is not None
+    silence = [block for block in seen if not block.samples.any()]
+    steps = [later.t_s - block.t_s for block, later in itertools.pairwise(silence)]
+    assert min(steps) >= BLOCK_S  # at the pace of real time
+    assert one.microphone.read(5.0).samples.any()
     assert one.asked == ["USB Mic"] * 3
     assert one.microphone.losses == 1
 
@@ -113,6 +120,14 @@ def test_a_device_that_gives_no_sound_is_given_up(scene):
     )
     assert one.said[1].startswith("microphone back")
     assert len(processes_of("speechless")) == 1  # the ear that hung was killed
+
+
+def test_it_is_looked_for_ever_more_seldom(scene):
+    one = scene("gone")
+    one.read_until(lambda: len(one.asked) == 5)
+    pauses_s = [later - born for born, later in itertools.pairwise(one.born_s)]
+    assert all(pause_s > least_s for pause_s, least_s in zip(pauses_s, (0.5, 1.0, 2.0, 4.0), strict=True))
+    assert len(one.said) == 1
 
 
 def test_an_ear_that_crashes_is_replaced(scene):
@@ -149,9 +164,8 @@ def test_clipping_is_said_once_with_what_to_try(scene):
 
 def test_who_is_far_behind_goes_on_with_the_present(scene):
     one = scene("late")
-    levels = one.levels()
-    assert levels[-1] == 0.5
-    assert not {0.2, 0.3, 0.4} & set(levels)  # neither the past nor what came before the present
+    # Neither the past nor what came before the present, and a pause for what was skipped.
+    assert one.levels() == [0.0] + [0.0] * 17 + [0.5, 0.5]
     assert one.microphone.dropped == 50 + 25
     assert [line[:33] for line in one.said] == ["the recogniser is 5.0 s behind; w"]
 
@@ -185,3 +199,10 @@ def test_stopped_twice_it_leaves_no_process(scene):
 def test_an_ear_that_cannot_be_started_is_an_error(tmp_path):
     with pytest.raises(VoiceError, match="cannot be started"):
         Microphone(ear=(str(tmp_path / "nothing"),)).start()
+
+
+def test_a_sentence_does_not_go_on_after_the_next_plugging(scene):
+    """Half of it before the cable came out, half after: to a recogniser there is a pause between them."""
+    one = scene("unplugged", "USB Mic")
+    seen = one.read_until(lambda: len(one.said) == 3)
+    assert sum(not block.samples.any() for block in seen) * BLOCK_S > 0.5  # Vosk's end of an utterance
