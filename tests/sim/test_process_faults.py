@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -58,6 +59,14 @@ def test_a_house_of_processes_survives(name, window_s, says):
     assert (row.outcome, row.broken) == (fault.expected, ())
     assert row.good
     assert any(line.startswith(says) for line in row.said) or not says
+
+
+def test_a_house_that_cannot_be_built_is_a_fault_of_its_own(tmp_path):
+    usual = config.load()
+    bare = dataclasses.replace(usual, robot=dataclasses.replace(usual.robot, calibration=tmp_path))
+    row = Processes(bare, light=True).inject(PROCESS_FAULTS[0])
+    assert not row.good
+    assert "limits.toml" in row.broken[0]
 
 
 # --- the judge --------------------------------------------------------------------------------
