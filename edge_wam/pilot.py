@@ -79,6 +79,7 @@ class Pilot:
         self._motion: Motion | None = None
         self._quitting_s: float | None = None
         self._answered_s: FloatArray | None = None
+        self._asked_s = 0.0
 
     def obey(self, order: Order, t_s: float, sent_rad: FloatArray, measured_rad: FloatArray) -> None:
         """Carry out an order at `t_s`. Any order but QUIT takes back an earlier QUIT."""
@@ -192,9 +193,14 @@ class Pilot:
         self._tell(t_s, "parking")
 
     def _silence_s(self, seen: Joints) -> float:
-        """How long the joint that has been silent longest has been so."""
+        """How long the joint that has been silent longest has been so.
+
+        A pause of our own, stopped or starved, is no silence of theirs: they were not asked.
+        """
         if self._answered_s is None:
-            self._answered_s = np.full(len(self._limits.joints), seen.t_s)
+            self._answered_s, self._asked_s = np.full(len(self._limits.joints), seen.t_s), seen.t_s
+        self._answered_s += max(0.0, seen.t_s - self._asked_s - self._patience.joints_hold_s)
+        self._asked_s = seen.t_s
         self._answered_s[seen.fresh] = seen.t_s
         silence_s = seen.t_s - self._answered_s
         worst = int(silence_s.argmax())

@@ -315,6 +315,22 @@ def test_a_joint_that_is_silent_briefly_holds_the_arm_and_for_long_ends_the_loop
     assert gone.arm.released == 1
 
 
+def test_control_that_was_stopped_in_the_middle_of_a_question_does_not_let_go(bench):
+    """SIGSTOP, SIGCONT: the servos answered, and nobody was there to hear it."""
+
+    def stopped():
+        bench.arm.work_s, bench.arm.silent[:] = 3.0, True
+
+    def goes_on():
+        bench.arm.work_s, bench.arm.silent[:] = 0.001, False
+
+    history = bench.run((0.1, DO), (1.0, stopped), (1.05, goes_on), (4.5, QUIT))
+    assert np.diff(history.t_s).max() > 2.9
+    at = int(np.diff(history.t_s).argmax())
+    np.testing.assert_array_equal(history.sent_rad[at + 1], history.sent_rad[at])  # blind: not a step further
+    assert bench.said()[-1] == "parked"
+
+
 def test_a_stall_is_counted_and_its_slots_are_not_replayed(bench):
     bench.run((0.2, DO), (0.5, lambda: bench.clock.advance(0.11)), (1.0, QUIT))
     history, figures = bench.log.history(), bench.log.figures()
