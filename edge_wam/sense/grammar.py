@@ -24,12 +24,14 @@ class Decoys(NamedTuple):
     hears "do not pick up the red cube" as the command.
 
     before: said before a command, it turns it around; verbs: in place of a phrase's first word; instead:
-    in place of each of these words, those; talk: what people say all day.
+    in place of each of these words, those; more: said anywhere, it makes two things of one; talk: what people
+    say all day.
     """
 
     before: tuple[str, ...] = ()
     verbs: tuple[str, ...] = ()
     instead: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = ()
+    more: tuple[str, ...] = ()
     talk: tuple[str, ...] = ()
 
     def all(self) -> tuple[str, ...]:
@@ -46,14 +48,17 @@ _TALK = (
 DECOYS = {
     "en": Decoys(
         before=("do not", "don't", "never"),
-        verbs=("put down", "drop", "throw", "open", "look at"),
+        verbs=("put down", "drop", "throw", "open", "look at", "let go of", "see"),
         instead=(
             (("red", "green", "blue", "purple"), ("yellow", "orange", "black", "white", "brown", "pink")),
-            (("cube", "block"), ("ball", "cup", "bowl", "box", "phone")),
-            (("plate",), ("table", "box", "bowl", "floor")),
-            (("left", "right"), ("front", "back", "middle", "forward")),
+            (("cube", "block"), ("ball", "cup", "bowl", "box", "phone", "plate", "table")),
+            (("plate",), ("table", "box", "bowl", "floor", "cube", "block")),
+            (("on", "onto"), ("under", "beside", "next to", "behind", "near", "off", "in front of")),
+            (("to",), ("off", "from", "behind")),
+            (("left", "right"), ("front", "back", "middle", "forward", "table")),
             (("home",), ("on", "away", "to bed")),
         ),
+        more=("and", "or", "then", "but", "except"),
         talk=tuple(_TALK.split()),
     ),
     "zh": Decoys(
@@ -69,6 +74,25 @@ DECOYS = {
 UNKNOWN = "[unk]"  # what stands in the text for sound that is no word of the grammar
 
 
+class Beside(NamedTuple):
+    """What may be said beside the model's own phrases; what a recogniser lacks a word of is left out.
+
+    sayings: other words for the same commands; before, after: polite words that may stand there; talk: about
+    commands ("do it again"); against: what turns a sentence around ("not", "who", "under"); replies: to a
+    question ("yes"), listened for only then: short words are heard in everything.
+    """
+
+    sayings: Sequence[str] = ()
+    before: Sequence[str] = ()
+    after: Sequence[str] = ()
+    talk: Sequence[str] = ()
+    against: Sequence[str] = ()
+    replies: Sequence[str] = ()
+
+
+_NOTHING = Beside()
+
+
 class Grammar:
     """Phrases of one language that a recogniser can hear. `phrases` are in the recogniser's words.
 
@@ -81,16 +105,13 @@ class Grammar:
         language: str,
         phrases: Sequence[str],
         decoys: Decoys,
-        talk: Sequence[str] = (),
-        replies: Sequence[str] = (),
+        beside: Beside = _NOTHING,
     ) -> None:
-        """talk: what else may be said, about commands ("do it again"); replies: what may be said to a
-        question ("yes"), and is listened for only then: short words are heard in everything."""
         self.language = language
-        self.phrases, self.talk, self.replies = tuple(phrases), tuple(talk), tuple(replies)
+        self.phrases, self.beside = (*phrases, *beside.sayings), beside
         self.decoys, self.stop_words = decoys, STOP_WORDS[language]
-        self._keys = frozenset(map(key, (*phrases, *talk)))
-        self._reply_keys = frozenset(map(key, replies))
+        self._keys = frozenset(map(key, (*self.phrases, *beside.talk)))
+        self._replies = frozenset(map(key, beside.replies))
 
     @property
     def no_phrases(self) -> tuple[str, ...]:
@@ -101,9 +122,14 @@ class Grammar:
         )
 
     def is_phrase(self, text: str, asked: bool = False) -> bool:
-        """True if it is exactly one of the phrases or of the talk, or, where something was asked, a reply;
-        case and spaces do not matter."""
-        return key(text) in self._keys or (asked and key(text) in self._reply_keys)
+        """True if it is exactly one of the phrases, politely or not, or of the talk, or, where something was
+        asked, a reply; case and spaces do not matter."""
+        said = key(text)
+        if said in self._keys or (asked and said in self._replies):
+            return True
+        before = [said.removeprefix(key(words)) for words in ("", *self.beside.before)]
+        after = [rest.removesuffix(key(words)) for words in ("", *self.beside.after) for rest in before]
+        return not self._keys.isdisjoint(after)
 
     def is_stop(self, text: str) -> bool:
         """True if any word of it means STOP."""
@@ -116,11 +142,10 @@ def make_grammar(
     knows: Callable[[str], bool],
     vocabulary: Callable[[], Iterable[str]],
     recogniser: str,
-    talk: Iterable[str] = (),
-    replies: Iterable[str] = (),
+    beside: Beside = _NOTHING,
 ) -> Grammar:
-    """The grammar of `phrases`, every word checked against what the recogniser `knows`, and of those of
-    `talk` and `replies` that it knows all words of.
+    """The grammar of `phrases`, every word checked against what the recogniser `knows`, and of what is said
+    `beside` them, as far as it knows it.
 
     VoiceError names the first word that it cannot hear, with the nearest one of its `vocabulary` (a
     list of 100,000, made only for that), or the phrase that could never be obeyed because it holds
@@ -148,15 +173,18 @@ def make_grammar(
     def known(texts: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(text for text in texts if all(map(knows, text.split())))
 
-    before, verbs, instead, chatter = DECOYS[language]
+    before, verbs, instead, more, chatter = DECOYS[language]
     instead = tuple((ours, known(others)) for ours, others in instead)
-    decoys = Decoys(known(before), known(verbs), instead, known(chatter))
+    decoys = Decoys(known(before), known(verbs), instead, known(more), known(chatter))
 
-    def heard(texts: Iterable[str]) -> list[str]:
-        found = dict.fromkeys(_in_its_words(text, knows) for text in texts)
-        return [text for text in found if text and text not in words]
-
-    return Grammar(language, list(dict.fromkeys(words)), decoys, heard(talk), heard(replies))
+    ours = dict.fromkeys(words)
+    others = [dict.fromkeys(_in_its_words(text, knows) for text in texts) for texts in beside]
+    return Grammar(
+        language,
+        list(ours),
+        decoys,
+        Beside(*([text for text in texts if text and text not in ours] for texts in others)),
+    )
 
 
 def key(text: str) -> str:

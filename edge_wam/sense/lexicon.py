@@ -15,7 +15,10 @@ class Lexicon(NamedTuple):
     same: a word or several -> the one that stands for all of its meaning; verbs, colours: of those, what
     is done, and what describes the thing named next; on: what marks the next thing as the place; empty: may
     be said or left out; refuse: a sentence with one of these is no order, or not one for this robot; asks: a
-    sentence that begins with one of these is a question; spaced: words are written apart.
+    sentence that begins with one of these is a question; before, after: polite words that a recogniser
+    listens for around a command; turned: and those before it that make it none (not short ones, which are
+    heard in everything); rare: understood where they come, but not listened for; spaced: words are written
+    apart.
     """
 
     same: Mapping[str, str]
@@ -27,6 +30,10 @@ class Lexicon(NamedTuple):
     asks: frozenset[str]
     yes: frozenset[str]
     no: frozenset[str]
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+    turned: tuple[str, ...]
+    rare: frozenset[str]
     again: frozenset[str]
     other_way: frozenset[str]
     doing: frozenset[str]
@@ -74,8 +81,8 @@ _ENGLISH = Lexicon(
         {
             "not": "not, no, never, don't, didn't, doesn't, won't, wouldn't, shouldn't, can't, cannot, "
             "without, except, unless, but, neither, nor, nothing, none, instead",
-            "a question": "who, what, why, how, did, does, was, were, has, have, had, which, whose, "
-            "should i, shall i, do i, do we, can i, may i",
+            "a question": "did you, do you, have you, are you, who, what, why, how, did, does, was, were, "
+            "has, have, had, which, whose, should i, shall i, do i, do we, can i, may i",
             "talk": "he, she, they, we, her, him, them, his, myself, himself, i will, i'll, i am, i'm, i "
             "was, said, told, say, says, yesterday, tomorrow, later",
             "more than one thing": "and, or, then, also, both, all, everything, every, each, after, "
@@ -87,6 +94,16 @@ _ENGLISH = Lexicon(
     asks=_set("is, are, do, does, am, will it, would it"),
     yes=_set("yes, yeah, yep, yes please, sure, correct, right, exactly, do it, okay, ok"),
     no=_set("no, nope, no thanks, wrong, cancel, never mind, forget it"),
+    before=("please", "now"),  # not "could you": "did you" is heard as that
+    after=("please", "now"),
+    turned=(
+        *("who", "what happens if you", "why did you", "how do i", "did you", "do you", "have you"),
+        *("should i", "shall i", "i will", "i didn't say", "before you", "you should not", "he told her to"),
+    ),
+    rare=_set(
+        "one, cubes, blocks, plates, brick, dish, upon, left hand side, right hand side, get, set, lay, "
+        "where, show me where, show, indicate"
+    ),
     again=_set("again, once more, do it again, do that again, repeat, one more time"),
     other_way=_set("other way, the other way, the other side"),
     doing=_set("what are you doing, what do you do, what is your task, status"),
@@ -126,6 +143,10 @@ _CHINESE = Lexicon(
     asks=_set("是"),
     yes=_set("是, 是的, 对, 对的, 好, 好的, 可以, 没错"),
     no=_set("不, 不是, 不对, 不要, 取消, 算了"),
+    before=("请", "帮我"),
+    after=(),
+    turned=(),
+    rare=_set("块, 盘, 左, 右, 红, 绿, 蓝, 紫, 取, 移, 放, 摆, 指, 推, 拿, 抓, 左面, 右面"),
     again=_set("再来一次, 再一次, 再做一次, 重复"),
     other_way=_set("反方向, 另一边, 反过来"),
     doing=_set("你在做什么, 你在干什么, 你在干嘛"),

@@ -24,15 +24,19 @@ from pathlib import Path
 from typing import Any
 
 from edge_wam.errors import VoiceError
-from edge_wam.sense.grammar import UNKNOWN, Grammar, make_grammar
+from edge_wam.sense.grammar import UNKNOWN, Beside, Grammar, make_grammar
 from edge_wam.sense.sound import RATE_HZ, Block
 from edge_wam.types import Words
 
 _SLIP = 1e-20  # what a slip costs: less hears fewer commands wrongly, and misses more
+_SLIP_AGAIN = 1e-8  # and the next: it is no command any more
+_TAIL_WORD, _TAIL_WORDS = 1e-2, 8  # "... and then to the right"
 _TALK_START, _TALK_WORD, _TALK_WORDS = 1e-23, 1e-8, 10  # talk: to begin with, for each word, and how many
+_POLITE = 1e-3  # a polite word more
 _ABOUT = 1e-18  # talk about commands ("do it again", "yes"): rarer than they are, and near to other talk
 _SURE_FRAMES = 5  # of 30 ms, for which a STOP has to stand: "slide" begins like it
 _SENTENCE_GAP_S = 0.7  # between two sentences; the end-pointer ends one after 0.3 s
+_NOTHING = Beside()
 _NAME, _ASKED = "commands", "commands and replies"
 _Arc = tuple[int, int, float] | tuple[int, int, float, str]
 
@@ -45,9 +49,7 @@ class SphinxRecogniser:
     colour normalised over itself instead of over what came before, and that is the final result.
     """
 
-    def __init__(
-        self, language: str, phrases: Iterable[str], talk: Iterable[str] = (), replies: Iterable[str] = ()
-    ) -> None:
+    def __init__(self, language: str, phrases: Iterable[str], beside: Beside = _NOTHING) -> None:
         """VoiceError if the language is not English or a word of `phrases` is not in its dictionary."""
         try:
             import pocketsphinx
@@ -68,11 +70,10 @@ class SphinxRecogniser:
             lambda word: decoder.lookup_word(word) is not None,
             lambda: _read_dictionary(Path(pocketsphinx.get_model_path("en-us/cmudict-en-us.dict"))),
             self.name,
-            talk,
-            replies,
+            beside,
         )
         for name, replies_too in ((_NAME, False), (_ASKED, True)):
-            arcs = network(self.grammar, self.grammar.replies if replies_too else ())
+            arcs = network(self.grammar, self.grammar.beside.replies if replies_too else ())
             decoder.add_fsg(name, decoder.create_fsg(name, 0, 1, arcs))
         decoder.activate_search(_NAME)
         self._search = self._wanted = _NAME
@@ -153,19 +154,27 @@ def network(grammar: Grammar, replies: Iterable[str] = ()) -> list[_Arc]:
     net = _Network(2 + 2 * count)  # state s of the table: s + 2 in the exact part, s + slipped after a slip
     exact, slipped = 2, 2 + count
     net.arc(0, start + exact, 1.0)
-    for text in grammar.decoys.before:
+    for text in dict.fromkeys((*grammar.decoys.before, *grammar.beside.against)):
         net.words(start + exact, start + slipped, _SLIP, text)
+    tail = _tail(net, table) if grammar.decoys.more else 1
+    for text in grammar.beside.before:
+        net.words(0, start + exact, _POLITE, text)
     for state, leads in enumerate(table):
         for part in (exact, slipped):
             for word, to in leads.items():
                 net.arc(state + part, to + part if word else 1, 1.0, word)
+            for text in grammar.beside.after if "" in leads else ():
+                net.words(state + part, 1, _POLITE, text)
             if state != start and "" not in leads:
                 net.arc(state + part, 1, _SLIP)  # an end too soon
+            slip = _SLIP if part == exact else _SLIP_AGAIN
+            for text in grammar.decoys.more if part == exact else ():
+                net.words(state + part, tail, slip, text)
             for to, others in _slips(leads, grammar, state == start).items():
-                net.arc(state + part, to + slipped, _SLIP)  # a word left out
+                net.arc(state + part, to + slipped, slip)  # a word left out
                 for other in others:
-                    net.words(state + part, to + slipped, _SLIP, other)
-    for text in (*grammar.talk, *replies):
+                    net.words(state + part, to + slipped, slip, other)
+    for text in (*grammar.beside.talk, *replies):
         net.words(0, 1, _ABOUT, text)
     state = net.new()
     net.arc(0, state, _TALK_START)
@@ -175,6 +184,20 @@ def network(grammar: Grammar, replies: Iterable[str] = ()) -> list[_Arc]:
             net.arc(before, state, _TALK_WORD, word)
         net.arc(state, 1, 1.0)
     return net.arcs
+
+
+def _tail(net: _Network, table: list[dict[str, int]]) -> int:
+    """Once it is two things ("... and then to the right"), the second may be any words of the first; returns
+    where that begins."""
+    said = sorted({word for leads in table for word in leads if word})
+    first = state = net.new()
+    for _ in range(_TAIL_WORDS):
+        before, state = state, net.new()
+        net.arc(before, 1, 1.0)
+        for word in said:
+            net.arc(before, state, _TAIL_WORD, word)
+    net.arc(state, 1, 1.0)
+    return first
 
 
 class _Network:

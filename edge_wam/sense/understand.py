@@ -18,30 +18,17 @@ from __future__ import annotations
 
 import enum
 import functools
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from edge_wam.errors import VoiceError, nearest
+from edge_wam.sense.grammar import Beside
 from edge_wam.sense.lexicon import LEXICONS, Lexicon
 
 SPARE_WORDS = 2  # words that are not understood, beside a command that is asked for: more is talk
 _PUNCTUATION = str.maketrans(dict.fromkeys('.,!?;:。，！？；：、"“”', " "))
 _APOSTROPHES = str.maketrans({"’": "'", "‘": "'"})
-
-
-def talk_of(language: str) -> tuple[str, ...]:
-    """What may be said about commands, for a recogniser to listen for; single short words are left out."""
-    words = LEXICONS.get(language)
-    if words is None:
-        return ()
-    every = sorted(words.again | words.other_way | words.doing)
-    return tuple(text for text in every if not words.spaced or " " in text)
-
-
-def replies_of(language: str) -> tuple[str, ...]:
-    """What may be said to a question."""
-    words = LEXICONS.get(language)
-    return () if words is None else tuple(sorted(words.yes | words.no))
 
 
 class Act(enum.Enum):
@@ -125,6 +112,44 @@ class Understanding:
         if strange:
             return Meaning(Act.REFUSE, why=f"not understood: {strange}")
         return Meaning(Act.REFUSE, why="could be several commands" if near else "no such command")
+
+    def beside(self, wake: str = "") -> Beside:
+        """What else a recogniser is to listen for: every phrase in other words, and the talk about it. Of the
+        talk single short words are left out, where words are written apart: they are heard in everything."""
+        words = self._words
+        talk = sorted(words.again | words.other_way | words.doing)
+        if words.spaced:
+            talk = [text for text in talk if " " in text]
+        called = [wake.casefold()] if wake else []
+        return Beside(
+            self._sayings(),
+            [*words.before, *called],
+            words.after,
+            [*talk, *called],
+            words.turned,
+            sorted(words.yes | words.no),
+        )
+
+    def _sayings(self) -> list[str]:
+        """Phrases with other words for what is done and for the things, that mean the same command."""
+        joint, found = " " if self._words.spaced else "", dict[str, None]()
+        for name, texts in self._commands.items():
+            verbs = self.parts(name).verbs
+            for text in texts:
+                tokens = [token for token in self._tokens(text) if token not in self._words.after]
+                choices = [self._alike(token, verbs) for token in tokens]
+                for said in map(joint.join, itertools.product(*choices)):
+                    if said not in found and self.meaning(said) == Meaning(Act.DO, name):
+                        found[said] = None
+        return list(found)
+
+    def _alike(self, token: str, verbs: frozenset[str]) -> list[str]:
+        """Words to say for one, itself first; not for a colour, nor a verb that is borrowed ("move home")."""
+        words, name = self._words, self._words.same.get(token)
+        if name is None or name in words.colours or (name in words.verbs and name not in verbs):
+            return [token]
+        others = [word for word, other in words.same.items() if other == name and word not in words.rare]
+        return list(dict.fromkeys([token, *others]))
 
     def opposite(self, phrase: str) -> str | None:
         """The command that is this one the other way: the same verb and things, but for one side."""

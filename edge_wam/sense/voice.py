@@ -21,14 +21,15 @@ from edge_wam.mailbox import Mailbox
 from edge_wam.messages import HEARD, STATE, HeardWriter, read_state
 from edge_wam.process import Life
 from edge_wam.sense.dialogue import Dialogue
-from edge_wam.sense.grammar import UNKNOWN, Grammar
+from edge_wam.sense.grammar import UNKNOWN, Beside, Grammar
 from edge_wam.sense.sound import Block, SoundSource
 from edge_wam.sense.speaker import Speaker
 from edge_wam.sense.sphinx_engine import SphinxRecogniser
-from edge_wam.sense.understand import Understanding, replies_of, talk_of
+from edge_wam.sense.understand import Understanding
 from edge_wam.sense.vosk_engine import VARIABLE, VoskRecogniser, find_model
 from edge_wam.types import Words
 
+_NOTHING = Beside()
 _POLL_S = 0.2
 _SILENT_S = 3.0  # a sound source that gives nothing, not even silence, for so long is gone
 
@@ -70,25 +71,22 @@ class Spoken(NamedTuple):
 
 
 def open_recogniser(
-    engine: str, language: str, phrases: Sequence[str], vosk_model: str = "", wake: str = ""
+    engine: str, language: str, phrases: Sequence[str], vosk_model: str = "", beside: Beside = _NOTHING
 ) -> Recogniser:
     """The recogniser of the settings. 'auto': Vosk if a model is found, else pocketsphinx.
 
-    With a wake word every phrase may follow it. VoiceError if that one cannot hear this language, its package
+    VoiceError if that one cannot hear this language, its package
     or model is missing, or one of the phrases has a word that it does not know.
     """
     if engine not in ("auto", "vosk", "pocketsphinx"):
         raise VoiceError(f"voice.engine: expected auto, vosk or pocketsphinx, found '{engine}'")
-    if wake:
-        phrases = [*phrases, wake, *(f"{wake} {phrase}" for phrase in phrases)]
-    said = (phrases, talk_of(language), replies_of(language))
     if engine == "pocketsphinx":
-        return SphinxRecogniser(language, *said)
+        return SphinxRecogniser(language, phrases, beside)
     folder = find_model(language, vosk_model)
     if folder is not None:
-        return VoskRecogniser(folder, language, *said)
+        return VoskRecogniser(folder, language, phrases, beside)
     if engine == "auto" and language == "en":
-        return SphinxRecogniser(language, *said)
+        return SphinxRecogniser(language, phrases, beside)
     raise VoiceError(
         f"no Vosk model for '{language}' in voice.vosk_model, ${VARIABLE} or the usual places; "
         f"try: edge-wam fetch-voice {language}"
@@ -142,14 +140,15 @@ def voice_main(
     """
     say, language = say or _say, settings.language
     phrases = [phrase for command in settings.commands for phrase in command]
-    recogniser = open_recogniser(settings.engine, language, phrases, settings.vosk_model, settings.wake)
+    understanding = Understanding(language, settings.commands)
+    beside = understanding.beside(settings.wake)
+    recogniser = open_recogniser(settings.engine, language, phrases, settings.vosk_model, beside)
     say(describe(recogniser))
     with contextlib.ExitStack() as stack:
         writer = HeardWriter(stack.enter_context(Mailbox.open(settings.mailbox, HEARD)))
         doing = None
         if settings.state_box:
             doing = functools.partial(_doing, stack.enter_context(Mailbox.open(settings.state_box, STATE)))
-        understanding = Understanding(language, settings.commands)
         dialogue = Dialogue(understanding, language, settings.confirm, settings.wake, doing)
         speaker = Speaker(settings.answers, language, say)
         stack.callback(speaker.close)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from edge_wam.errors import VoiceError
-from edge_wam.sense.grammar import UNKNOWN, Grammar, make_grammar
+from edge_wam.sense.grammar import UNKNOWN, Beside, Grammar, make_grammar
 from edge_wam.sense.sound import RATE_HZ, Block
 from edge_wam.types import Words
 
@@ -22,6 +22,7 @@ _NEEDED = ("am/final.mdl", "conf/model.conf", "graph/HCLr.fst", "graph/Gr.fst")
 # 0.8 s and the 0.5 to 0.8 s by which that result lags.
 _SENTENCE_GAP_S = 1.6
 _STUCK_S = 1.0  # without a change: [unk] swallows silence, and such an utterance would not end by itself
+_NOTHING = Beside()
 _CONFIDENT = 0.4  # of every word; a floor against noise, no proof: with a grammar it is 1.0 too easily
 
 
@@ -113,8 +114,7 @@ class VoskRecogniser:
         folder: Path,
         language: str,
         phrases: Iterable[str],
-        talk: Iterable[str] = (),
-        replies: Iterable[str] = (),
+        beside: Beside = _NOTHING,
     ) -> None:
         """VoiceError if the model is unusable or a word of `phrases` is not in it."""
         try:
@@ -136,18 +136,20 @@ class VoskRecogniser:
             lambda word: self._model.vosk_model_find_word(word) >= 0,
             lambda: read_vocabulary(folder),
             self.name,
-            talk,
-            replies,
+            beside,
         )
         grammar = self.grammar
-        sentences = [*grammar.phrases, *grammar.talk, *grammar.stop_words, *grammar.no_phrases]
+        # Without the other sayings: with them Vosk hears a colour that was not said, and misses more.
+        others = frozenset(grammar.beside.sayings)
+        own = [text for text in grammar.phrases if text not in others]
+        sentences = [*own, *grammar.beside.talk, *grammar.stop_words, *grammar.no_phrases]
 
         def ear(heard: str) -> Any:  # vosk has no types
             return vosk.KaldiRecognizer(self._model, RATE_HZ, heard)
 
         self._is_asked = False
         self._usual = json.dumps([*sentences, UNKNOWN], ensure_ascii=False)
-        self._asked = json.dumps([*sentences, *grammar.replies, UNKNOWN], ensure_ascii=False)
+        self._asked = json.dumps([*sentences, *grammar.beside.replies, UNKNOWN], ensure_ascii=False)
 
         # Two ears. The one for commands may say "none of these", and a short STOP drowns in that
         # (spoken Mandarin: 4 of 12 heard). The one for STOP may not (10 of 12), and is asked for

@@ -83,9 +83,7 @@ def _recogniser(config: Config) -> str:
     manifest = manifests.load(config.model.folder)
     voice = config.voice
     return describe(
-        open_recogniser(
-            voice.engine, voice.language, manifest.phrases(voice.language), voice.vosk_model, voice.wake
-        )
+        open_recogniser(voice.engine, voice.language, manifest.phrases(voice.language), voice.vosk_model)
     )
 
 

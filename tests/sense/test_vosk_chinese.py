@@ -6,6 +6,7 @@ import pytest
 from edge_wam.errors import VoiceError
 from edge_wam.sense import vosk_engine
 from edge_wam.sense.sound import RATE_HZ
+from edge_wam.sense.understand import Act, Understanding
 from edge_wam.sense.voice import describe, open_recogniser
 from edge_wam.sense.wav import read_wav
 from edge_wam.sim import tasks
@@ -17,6 +18,7 @@ if MODEL is None:
     pytest.skip("no Mandarin Vosk model here; try: scripts/fetch_test_voice.py", allow_module_level=True)
 
 COMMANDS = tasks.commands()
+UNDERSTANDING = Understanding("zh", [command.phrases["zh"] for command in COMMANDS])
 PHRASES = [phrase for command in COMMANDS for phrase in command.phrases["zh"]]
 RECORDED = sorted(path.stem.removeprefix("zh_") for path in SAMPLES.glob("zh_*.wav"))
 # Not "拿起黄色方块": spoken by espeak-ng, yellow is heard as purple. A grammar with yellow in its place
@@ -31,12 +33,13 @@ NO_COMMANDS = (
 @pytest.fixture
 def recogniser():
     # A new one for each test: Vosk adapts to who speaks, and a test is to mean the same run alone.
-    return open_recogniser("vosk", "zh", PHRASES, str(MODEL))
+    return open_recogniser("vosk", "zh", PHRASES, str(MODEL), UNDERSTANDING.beside())
 
 
 def commands_in(recogniser, news):
-    said = [words.text.replace(" ", "") for words, stop in news if words.final and not stop]
-    return [text for text in said if recogniser.grammar.is_phrase(text)]
+    """What was heard and is done at once, by its first phrase."""
+    heard = [UNDERSTANDING.meaning(words.text) for words, stop in news if words.final and not stop]
+    return [meaning.phrase for meaning in heard if meaning.act is Act.DO]
 
 
 def test_samples_are_heard_right(recogniser, hear):
