@@ -58,7 +58,7 @@ DECOYS = {
             (("left", "right"), ("front", "back", "middle", "forward", "table")),
             (("home",), ("on", "away", "to bed")),
         ),
-        more=("and", "or", "then", "but", "except"),
+        more=("and", "or", "then", "except"),
         talk=tuple(_TALK.split()),
     ),
     "zh": Decoys(
