@@ -39,26 +39,29 @@ class Ear:
 
     def hear_on(self, samples):
         """For ever, at the pace of real time."""
-        self.open()
         while True:
             self.hear(samples, 0.02)
             time.sleep(0.02)
 
 
 def well(ear, life):
+    ear.open()
     ear.hear_on(NOISE)
 
 
 def quiet(ear, life):
+    ear.open()
     ear.hear_on(SILENCE)
 
 
 def faint(ear, life):
     """One bit, now and then."""
+    ear.open()
     ear.hear_on(np.where(np.arange(PIECE) % 8, 0, 1 / 32768))
 
 
 def shouted(ear, life):
+    ear.open()
     ear.hear_on(np.clip(100.0 * NOISE, -1.0, 32767 / 32768))
 
 
@@ -103,8 +106,7 @@ def muted_and_back(ear, life):
     ear.open()
     ear.hear(NOISE, 0.06)
     ear.hear(SILENCE, 6.0)
-    ear.hear(NOISE, 0.06)
-    ear.wait()
+    ear.hear_on(NOISE)
 
 
 def stale(ear, life):
@@ -139,7 +141,7 @@ def holes(ear, life):
     for index in range(9):
         lost = index >= 4
         t_s = began_s + 0.02 * index + 0.1 * lost
-        ear.tell(Piece(NOISE, t_s, 3 * lost, 1 * lost))
+        ear.tell(Piece(NOISE, t_s, 3 * lost + (index == 8), 1 * lost))
     ear.wait()
 
 
