@@ -21,7 +21,7 @@
     engine = "auto"                         # auto: vosk if a model is found, else pocketsphinx
     language = "en"
     vosk_model = ""                         # folder; "": the usual places
-    device = ""                             # microphone: (part of) its name, "1234:abcd", number; "": the default
+    device = ""                             # microphone: (part of) its name, "1234:abcd", number; "": usual
     confirm = "unsure"                      # ask back where something was left open; or always, never
     wake = ""                               # a word that a command must follow, as "robot"; "": none
     answers = "off"                         # off, sounds, or speech (by espeak-ng)
