@@ -14,7 +14,6 @@ import numpy as np
 from edge_wam.clock import Clock
 from edge_wam.errors import VoiceError
 from edge_wam.sense.sound import BLOCK_S, BLOCK_SAMPLES, RATE_HZ, Block, SoundArray
-from edge_wam.sense.wav import read_wav
 
 SAMPLES = Path(__file__).parent / "samples"
 _ROOM_RMS = 16.0  # of int16: about -66 dBFS, a quiet room

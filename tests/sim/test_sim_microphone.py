@@ -8,9 +8,9 @@ import pytest
 from edge_wam.clock import ManualClock
 from edge_wam.errors import VoiceError
 from edge_wam.sense.sound import BLOCK_S, BLOCK_SAMPLES, RATE_HZ
+from edge_wam.sense.speaker import speak
 from edge_wam.sense.wav import read_wav
 from edge_wam.sim import tasks
-from edge_wam.sense.speaker import speak
 from edge_wam.sim.microphone import SAMPLES, SimMicrophone, sample
 from edge_wam.sim.scene import COLOURS
 
