@@ -121,7 +121,7 @@ def test_with_a_name_it_listens_to_its_name():
     assert not person.says(RED).order
     person.says("robot")
     assert not person.says(RED, after_s=ANSWER_S + 0.01).order
-    assert not person.says(f"robots {RED}").order
+    assert person.says(f"robots {RED}") == Reply(why="without 'robot'")
     person.says("robot throw the red cube to the left")
     assert person.says("yes").order == LEFT  # an answer needs no name
 

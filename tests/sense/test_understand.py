@@ -124,6 +124,9 @@ def test_a_missing_verb_and_one_strange_word_are_asked_about():
     assert asked == Meaning(Act.ASK, "push the red cube to the left", "not understood: hurl")
     assert act("well now hurl mister the red cube to the left") is Act.REFUSE  # three: talk
     assert act("the red cube") is Act.REFUSE  # picked up, pointed at?
+    assert act("push the red cube on the green plate") is Act.REFUSE  # the verb was said, and is another
+    assert act("pick up the red cup cube") is Act.REFUSE  # the cup is red
+    assert act("is the red cube on the green plate") is Act.REFUSE  # a question, not half an order
 
 
 @pytest.mark.parametrize(
