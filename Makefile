@@ -18,18 +18,21 @@ CONVERTERS := $(VENV)/converters
 LEROBOT := $(VENV)/lerobot
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-gpu mutate faults check bench clean system
+.PHONY: help demo test test-converters test-gpu mutate faults check bench clean system
 
 help:  ## this list
 	@echo "edge_wam: a spoken command moves a robot arm. No hardware is needed for any of these:"
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo "e.g.: make demo ARGS='--command \"pick up the blue cube\" --seed 7'"
 
 demo: system $(DEMO)  ## install (no torch), then pick up a cube as told; ARGS='--seed 7 --episodes 3 --headless'
 	@$(BIN)/edge-wam demo $(ARGS)
 
-test: system $(TEST) $(VOICE) $(CONVERTERS)/.made $(LEROBOT)/.made  ## install everything (torch too), then run the tests; ARGS go to pytest
+test: system $(TEST) $(VOICE) $(LEROBOT)/.made  ## install everything (torch too), then run the tests; ARGS go to pytest
 	@$(BIN)/python -m pytest $(ARGS)
+
+test-converters: system $(TEST) $(CONVERTERS)/.made  ## Torch-TensorRT's converters and TensorRT's builder over the shipped models, without a GPU (2 min)
+	@$(BIN)/python -m pytest -m converters tests/train/test_converters.py $(ARGS)
 
 mutate: system $(TEST)  ## change the guard in every way there is, one at a time: a test must see each (1 min)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check mutmut==3.8.1

@@ -172,7 +172,7 @@ def test_every_command_can_be_asked_for_by_its_words_its_id_and_each_of_its_phra
 
 
 def test_every_command_is_said_by_a_recording_or_by_espeak(manifest, tmp_path, monkeypatch):
-    monkeypatch.setattr(microphone, "speak", lambda text, language: np.full(16000, 7, np.int16))
+    monkeypatch.setattr(demo, "speak", lambda text, language: np.full(16000, 7, np.int16))
     recorded = set()
     for command in manifest.commands:
         path, spoken = sentence(wanted(), command, "en", tmp_path)

@@ -1,7 +1,7 @@
 """Torch-TensorRT converts every operator of the shipped models' graphs; TensorRT builds engines of them.
 
 The real converters and a real builder, on a machine without a GPU: tests/train/converters.py says what is
-pretended. `make test` installs them (tests/converters.txt) where there are wheels.
+pretended. `make test-converters` installs them (tests/converters.txt) where there are wheels.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ PACKAGES = Path(os.environ.get("EDGE_WAM_CONVERTERS", Path(sys.prefix) / "conver
 GRAPHS = ("context", "act", "dream")
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.converters,
     pytest.mark.skipif(
         not (PACKAGES / "torch_tensorrt").is_dir(),
-        reason=f"no Torch-TensorRT in {PACKAGES}; `make test` installs it on Linux x86_64",
+        reason=f"no Torch-TensorRT in {PACKAGES}; `make test-converters` installs it on Linux x86_64",
     ),
 ]
 
