@@ -33,6 +33,8 @@ from edge_wam.sim.wiretap import Wiretap
 from edge_wam.think.worker import PolicySettings
 from edge_wam.types import ActionChunk
 
+LOADING_S = 0.5  # a model takes longer; one that is killed as it loads has sent nothing
+
 
 def control_main(config: Config, staged: Staged, output: str, environment: dict[str, str]) -> None:
     """The control process. What it and its children say goes to the file `output`."""
@@ -72,6 +74,7 @@ def light_robot(life: Life, settings: SimSettings) -> None:
 def light_policy(life: Life, settings: PolicySettings, open_cameras: object) -> None:
     """As think/worker.py's policy_main: a chunk of a slow swing, every REPLAN_S."""
     with Mailbox.open(settings.state_box, STATE) as states, Mailbox.open(settings.chunk_box, CHUNK) as chunks:
+        life.wait(LOADING_S)
         life.ready()
         while not life.wait(REPLAN_S):
             letter = states.get()
