@@ -301,8 +301,10 @@ def listen(job: Job, task: Task) -> Listened:
         tape, who = corpus.spoken(voice, condition, task.part, job.seed, job.quick), voice.name
     else:
         tape = corpus.recorded(task.recordings, language, condition, task.part, job.seed)
-    phrases = manifests.load(Path(job.model)).phrases(language)
-    listener = Listener(open_recogniser(entrant.engine, language, phrases, job.vosk_model))
+    manifest = manifests.load(Path(job.model))
+    beside = Understanding(language, [command.phrases[language] for command in manifest.commands]).beside()
+    phrases = manifest.phrases(language)
+    listener = Listener(open_recogniser(entrant.engine, language, phrases, job.vosk_model, beside))
     understand = understanding(Path(job.model), language)
     told, cpu_s = play(tape, listener)
     seconds = len(tape.samples) / RATE_HZ

@@ -51,7 +51,7 @@ CONDITIONS = (
 _DIRECT_DB = {0.3: 3.0, 0.6: 0.0}  # the direct sound over its echoes: about an arm's length, and twice that
 BACKGROUND = ("silence", "servos", "music", "babble", "talk")
 # Of each kind, how many sentences a tape has.
-PORTIONS = {"command": 22, "reworded": 4, "decoy": 12, "stop": 5, "stop_in": 5}
+PORTIONS = {"command": 12, "reworded": 2, "decoy": 6, "stop": 3, "stop_in": 3}
 
 
 class Utterance(NamedTuple):
@@ -126,13 +126,13 @@ def _int16(sound: Sound) -> SoundArray:
 
 
 def spoken(voice: Voice, condition: Condition, take: int, seed: int, small: bool) -> Tape:
-    """A voice in a condition. take: which part of everything that is said; small: a third of a tape."""
+    """A voice in a condition. take: which part of everything that is said; small: half a tape."""
     where = [seed, speakers.VOICES.index(voice), CONDITIONS.index(condition), take]
     rng = np.random.default_rng(where)
     every, chosen = said(voice.language, np.random.default_rng([seed, len(voice.language)])), []
     turn = where[1] * 31 + where[2] * 7 + take  # voices and conditions begin at different places
     for kind, portion in PORTIONS.items():
-        count = -(-portion // 3) if small else portion
+        count = -(-portion // 2) if small else portion
         pool = every[kind]
         chosen += [pool[(turn * count + i) % len(pool)] for i in range(count)]
     order = [chosen[i] for i in rng.permutation(len(chosen))]
