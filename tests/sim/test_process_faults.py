@@ -48,8 +48,7 @@ def test_each_has_its_own_name_and_an_end_that_there_is():
     ("name", "window_s", "says"),
     [
         ("control killed", 1.5, "safe stop: confirmed"),
-        ("arm and cameras stopped for 3 s", 5.5, "the arm is back"),
-        ("a terminal hangs (Ctrl-S) as the policy dies", 4.5, ""),
+        ("a terminal hangs (Ctrl-S) as the policy dies", 3.3, ""),
     ],
 )
 def test_a_house_of_processes_survives(name, window_s, says):
