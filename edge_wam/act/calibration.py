@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,7 @@ import numpy as np
 
 from edge_wam.act import dynamixel_table, feetech
 from edge_wam.errors import CalibrationError, nearest
+from edge_wam.keep import replace_file
 from edge_wam.types import JOINTS, FloatArray
 
 RAD_PER_COUNT = 2 * math.pi / feetech.COUNTS_PER_TURN
@@ -97,16 +96,8 @@ class Calibration:
 
     def save(self, path: str | Path) -> Path | None:
         """Write LeRobot's file, whole or not at all; what was there is kept beside it. Returns where."""
-        path, kept = Path(path), None
         content = {joint.name: {field: getattr(joint, field) for field in FIELDS} for joint in self.joints}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{path.name}.part")
-        beside.write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")
-        if path.exists():
-            kept = path.with_name(f"{path.name}.{time.strftime('%Y%m%d-%H%M%S')}.bak")
-            os.replace(path, kept)
-        os.replace(beside, path)
-        return kept
+        return replace_file(Path(path), json.dumps(content, indent=4) + "\n")
 
     @classmethod
     def load(cls, path: str | Path, servos: str = FEETECH) -> Calibration:

@@ -83,8 +83,23 @@ class Floor:
 _HALVINGS = 5  # of one step: half a millimetre, at most
 
 
+class Geometry(NamedTuple):
+    """geometry.toml: an axis a joint, points of the gripper (the fixed jaw's tip is the first), and the height
+    below which none of them is to be sent."""
+
+    axes: tuple[Axis, ...]
+    points: tuple[Point, ...]
+    floor_m: float
+
+
 def load_floor(folder: Path, joints: Sequence[str] = JOINTS) -> Floor | None:
     """The floor under the robot of this folder; None if the folder says nothing of its geometry."""
+    geometry = load_geometry(folder, joints)
+    return None if geometry is None else Floor(*geometry)
+
+
+def load_geometry(folder: Path, joints: Sequence[str] = JOINTS) -> Geometry | None:
+    """The geometry of the robot of this folder, checked; None if the folder has none."""
     path = folder / FILE
     if not path.exists():
         return None
@@ -106,7 +121,7 @@ def load_floor(folder: Path, joints: Sequence[str] = JOINTS) -> Floor | None:
         points.append(Point(_vector(point.numbers("at_m", 3)), list(joints).index(moved_by) + 1))
         point.done()
     top.done()
-    return Floor(axes, points, height_m)
+    return Geometry(tuple(axes), tuple(points), height_m)
 
 
 def _vector(numbers: Sequence[float]) -> Vector:

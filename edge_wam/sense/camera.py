@@ -17,9 +17,12 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from edge_wam.errors import CalibrationError, CameraError, nearest
-from edge_wam.types import Frame
+from edge_wam.keep import replace_file
+from edge_wam.types import JOINTS, Frame
 
+BASE = "base"
 _SCHEMA = 1
+_LONGEST_DELAY_S = 1.0
 _SLICE_S = 0.1  # how long the thread waits at once, and so the longest a stop takes
 
 
@@ -45,13 +48,30 @@ class Intrinsics(NamedTuple):
         return 2 * math.atan(height / (2 * self.fy_px))
 
 
+class Mount(NamedTuple):
+    """Where a camera sits, in the frame of the arm's base (x forward, z up, metres), all joints at zero.
+
+    It is moved by the joint `moved_by` and all joints before it; BASE: by none. The unit quaternion (w, x, y,
+    z) turns the camera's axes (x right, y down, z forward in its picture) into the base's. error_px: how far
+    the board's corners were from where this pose puts them, root mean square.
+    """
+
+    moved_by: str
+    position_m: tuple[float, ...]
+    quaternion_wxyz: tuple[float, ...]
+    error_px: float
+
+
 class CameraCalibration(NamedTuple):
-    """One camera of calibration/<robot>/camera.json: which device it is, and what it sees."""
+    """One camera of calibration/<robot>/camera.json: which device it is, what it sees, and, once they have
+    been measured, where it is mounted and how much older its pictures are than their stamps say."""
 
     spec: CameraSpec
     serial: str
     model: str
     intrinsics: Intrinsics
+    mount: Mount | None = None
+    delay_s: float | None = None
 
 
 class CameraStale(CameraError):
@@ -107,31 +127,77 @@ def load_calibration(path: Path) -> tuple[CameraCalibration, ...]:
 
 def _camera(path: Path, name: str, entry: object) -> CameraCalibration:
     words, whole = ("serial", "model"), ("width", "height", "fps")
-    known = (*words, *whole, *Intrinsics._fields)
+    needed = (*words, *whole, *Intrinsics._fields)
+    known = (*needed, "mount", "delay_s")
     if not isinstance(entry, dict):
-        raise CalibrationError(f"{path}: camera '{name}' is not a table of {', '.join(known)}")
+        raise CalibrationError(f"{path}: camera '{name}' is not a table of {', '.join(needed)}")
     for key in entry:
         if key not in known:
             raise CalibrationError(f"{path}: camera '{name}' has an unknown '{key}'{nearest(key, known)}")
-    for key in known:
+    for key in needed:
         value = entry.get(key)
         if key in words:
             good = isinstance(value, str) and value != ""
         elif key in whole:
             good = type(value) is int and value > 0
         else:
-            good = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf
+            good = _is_number(value) and 0 < value < math.inf
         if not good:
             wanted = (
                 "a word" if key in words else "a whole number above 0" if key in whole else "a number above 0"
             )
             raise CalibrationError(f"{path}: camera '{name}' needs {key}, {wanted}, and has {value!r}")
+    delay_s = entry.get("delay_s")
+    if delay_s is not None and not (_is_number(delay_s) and abs(delay_s) <= _LONGEST_DELAY_S):
+        raise CalibrationError(
+            f"{path}: camera '{name}' has delay_s {delay_s!r}, expected seconds, {_LONGEST_DELAY_S} at most"
+        )
     return CameraCalibration(
         CameraSpec(name, entry["width"], entry["height"], entry["fps"]),
         entry["serial"],
         entry["model"],
         Intrinsics(*(float(entry[key]) for key in Intrinsics._fields)),
+        _mount(f"{path}: camera '{name}'", entry["mount"]) if "mount" in entry else None,
+        None if delay_s is None else float(delay_s),
     )
+
+
+def _mount(where: str, entry: object) -> Mount:
+    if not isinstance(entry, dict) or set(entry) != set(Mount._fields):
+        raise CalibrationError(f"{where}: expected mount to have {', '.join(Mount._fields)}, found {entry!r}")
+    moved_by, error_px = entry["moved_by"], entry["error_px"]
+    if moved_by not in (BASE, *JOINTS):
+        raise CalibrationError(
+            f"{where}: mount.moved_by is {moved_by!r}, expected one of {', '.join((BASE, *JOINTS))}"
+        )
+    for key, count in (("position_m", 3), ("quaternion_wxyz", 4)):
+        if not (isinstance(entry[key], list) and len(entry[key]) == count and all(map(_is_number, entry[key]))):
+            raise CalibrationError(f"{where}: mount.{key} is {entry[key]!r}, expected {count} numbers")
+    quaternion = tuple(map(float, entry["quaternion_wxyz"]))
+    if not math.isclose(math.hypot(*quaternion), 1.0, abs_tol=1e-3):
+        raise CalibrationError(f"{where}: mount.quaternion_wxyz is {quaternion}, expected one of length 1")
+    if not (_is_number(error_px) and error_px >= 0):
+        raise CalibrationError(f"{where}: mount.error_px is {error_px!r}, expected pixels")
+    return Mount(moved_by, tuple(map(float, entry["position_m"])), quaternion, float(error_px))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def save_calibration(path: Path, cameras: Sequence[CameraCalibration]) -> Path | None:
+    """Write a camera.json, whole or not at all; what was there is kept beside it. Returns where."""
+    entries = {}
+    for camera in cameras:
+        name, width, height, fps = camera.spec
+        entry = {"serial": camera.serial, "model": camera.model, "width": width, "height": height, "fps": fps}
+        entry |= camera.intrinsics._asdict()
+        if camera.mount is not None:
+            entry["mount"] = camera.mount._asdict()
+        if camera.delay_s is not None:
+            entry["delay_s"] = camera.delay_s
+        entries[name] = entry
+    return replace_file(path, json.dumps({"schema": _SCHEMA, "cameras": entries}, indent=2) + "\n")
 
 
 class CameraThread:

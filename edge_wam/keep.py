@@ -1,0 +1,26 @@
+"""Files that a person may want back."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from pathlib import Path
+
+
+def replace_file(path: Path, text: str) -> Path | None:
+    """Write a file, whole or not at all; what was there is kept beside it. Returns where, or None."""
+    kept = None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.part")
+    beside.write_text(text, encoding="utf-8")
+    if path.exists():
+        stem = f"{path.name}.{time.strftime('%Y%m%d-%H%M%S')}"
+        kept = path.with_name(f"{stem}.bak")
+        number = 1
+        while kept.exists():  # twice in one second
+            number += 1
+            kept = path.with_name(f"{stem}-{number}.bak")
+        shutil.copy2(path, kept)
+    os.replace(beside, path)
+    return kept
