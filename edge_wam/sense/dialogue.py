@@ -94,15 +94,15 @@ class Dialogue:
         """STOP was heard: whatever was asked is off."""
         self._asked, self._until_s = "", 0.0
 
-    def waits(self, now_s: float) -> bool:
-        """Whether a question stands."""
-        return bool(self._asked) and now_s <= self._until_s
+    def asked(self, now_s: float) -> str:
+        """The phrase about which a question stands ('' none does)."""
+        return self._asked if now_s <= self._until_s else ""
 
     def hear(self, words: Words) -> Reply:
         """A final result that is no STOP. What the recogniser is not sure of is asked about, never done."""
         sure = not words.text.startswith(UNKNOWN)
         text, now_s = words.text.removeprefix(UNKNOWN).strip(), words.t_s
-        asked = self._asked if now_s <= self._until_s else ""
+        asked = self.asked(now_s)
         if not text:
             return Reply(why="no words")
         if self._wake:

@@ -20,7 +20,7 @@ from edge_wam.errors import VoiceError
 from edge_wam.mailbox import Mailbox
 from edge_wam.messages import HEARD, STATE, HeardWriter, read_state
 from edge_wam.process import Life
-from edge_wam.sense.dialogue import Dialogue
+from edge_wam.sense.dialogue import Dialogue, Reply
 from edge_wam.sense.grammar import UNKNOWN, Beside, Grammar
 from edge_wam.sense.sound import Block, SoundSource
 from edge_wam.sense.speaker import Speaker
@@ -160,6 +160,19 @@ def voice_main(
         listen(source, Listener(recogniser), talk.hear, life.wait)
 
 
+class Loudspeaker(Protocol):
+    """What answers, and knows when the robot itself can be heard: see Speaker."""
+
+    def answer(self, reply: Reply) -> None: ...
+    def audible(self, t_s: float) -> bool: ...
+
+
+class Post(Protocol):
+    """What takes words to the control process: see HeardWriter."""
+
+    def put(self, words: Words, *, stop: bool) -> None: ...
+
+
 class Talk:
     """What is done with everything that was heard: STOP goes on at once; a sentence is understood, answered,
     and goes on as the command's own phrase, or marked as none."""
@@ -168,8 +181,8 @@ class Talk:
         self,
         recogniser: Recogniser,
         dialogue: Dialogue,
-        speaker: Speaker,
-        writer: HeardWriter,
+        speaker: Loudspeaker,
+        writer: Post,
         say: Callable[[str], None],
     ) -> None:
         self._recogniser, self._dialogue, self._speaker = recogniser, dialogue, speaker
@@ -188,7 +201,7 @@ class Talk:
             self._writer.put(words._replace(text=text), stop=False)
             self._say(f'voice: "{words.text}": {reply.order or reply.why}' + _quoted(reply.say))
             self._speaker.answer(reply)
-        if words.final and self._asked != self._dialogue.waits(words.t_s):
+        if words.final and self._asked != bool(self._dialogue.asked(words.t_s)):
             self._asked = not self._asked
             self._recogniser.expect_reply(self._asked)
 

@@ -1,21 +1,18 @@
 """`edge-wam bench voice`: how well the robot hears, in numbers: every recogniser, language, condition.
 
-Voices, rooms and noises are made (sim/speakers.py, noise.py, corpus.py) and fed to the very Listener of the
-voice process, block by block, each block at its own time but as fast as the machine can. When news is out is
-the block's time plus what the machine needed for it, blocks queueing behind a slow one as they would on the
-robot; the time is that of the thread's CPU, so that neighbours do not count.
+Voices, rooms and noises are made (sim/speakers.py, noise.py, corpus.py) and heard, understood and asked back
+as in the voice process (sim/conversation.py). Time is that of the sound and of the thread's CPU, so that
+neighbours do not count.
 
 The one number that matters most is how often the arm does something that nobody asked for.
 """
 
 from __future__ import annotations
 
-import bisect
 import json
 import multiprocessing
 import os
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import NamedTuple
@@ -24,14 +21,13 @@ import numpy as np
 
 from edge_wam import manifest as manifests
 from edge_wam.errors import VoiceError
-from edge_wam.robot import meaning
 from edge_wam.sense.dialogue import Dialogue
-from edge_wam.sense.sound import BLOCK_SAMPLES, RATE_HZ, Block
 from edge_wam.sense.understand import Understanding
-from edge_wam.sense.voice import Listener, open_recogniser
+from edge_wam.sense.voice import open_recogniser
 from edge_wam.sense.vosk_engine import find_model
 from edge_wam.sim import corpus, score_voice, speakers
-from edge_wam.sim.corpus import BACKGROUND, CONDITIONS, Condition, Recording, Tape, Utterance
+from edge_wam.sim.conversation import Outcome, Quiet, converse, hush, judge
+from edge_wam.sim.corpus import BACKGROUND, CONDITIONS, Condition, Recording
 from edge_wam.sim.speakers import Voice
 from edge_wam.types import Words
 
@@ -41,7 +37,6 @@ _PART_S = 300.0  # of a background in one piece
 _CLEAN_TAKES = 3
 _RECORDINGS_A_TAPE = 40
 _QUICK_VOICES, _QUICK_CONDITIONS = 3, ("clean", "servos 10 dB")
-_YES = {"en": "yes", "zh": "是"}
 
 
 class Entrant(NamedTuple):
@@ -55,80 +50,6 @@ class Entrant(NamedTuple):
         return f"{self.engine} {self.language}"
 
 
-class Meant(NamedTuple):
-    """What the robot makes of a sentence: a command (its id), done at once or asked for first."""
-
-    command: str
-    ask: bool = False
-
-
-Understand = Callable[[Words], Meant | None]
-
-
-def understanding(model: Path, language: str) -> Understand:
-    """What the robot makes of words that were heard, as in its voice process and then in its control process.
-
-    To learn what it asks about, it is told yes; whether that is the person's answer is for the judge to say.
-    """
-    manifest = manifests.load(model)
-    commands = [command.phrases[language] for command in manifest.commands]
-    dialogue, command_of = Dialogue(Understanding(language, commands), language), meaning(manifest)
-    ids = {command.tokens: command.id for command in manifest.commands}
-
-    def understand(words: Words) -> Meant | None:
-        reply = dialogue.hear(words)
-        asks = not reply.order and dialogue.waits(words.t_s)
-        if asks:
-            reply = dialogue.hear(words._replace(text=_YES[language]))
-        tokens = command_of(words._replace(text=reply.order)) if reply.order else None
-        return None if tokens is None else Meant(ids[tokens], asks)
-
-    return understand
-
-
-# --- listening ------------------------------------------------------------------------------
-
-
-class Told(NamedTuple):
-    """News of the Listener, and when it was out, in seconds of the tape."""
-
-    out_s: float
-    words: Words
-    stop: bool
-
-
-class Outcome(NamedTuple):
-    """What came of a sentence. right: what was meant was done, and nothing else; wrong: something was done
-    that was not meant; asked: the robot asked, and a truthful answer decided; stopped: the arm was stopped.
-    stop_late_s: from the end of the STOP word until its news was out; late_s: from the end of the speech
-    until the words of a command were; None where there is none."""
-
-    entrant: str
-    condition: str
-    voice: str
-    kind: str
-    text: str
-    heard: str
-    right: bool
-    wrong: bool
-    asked: bool
-    stopped: bool
-    stop_late_s: float | None
-    late_s: float | None
-
-
-class Quiet(NamedTuple):
-    """A tape on which nobody wants anything: what was obeyed, how often the robot asked, how often the arm
-    was stopped."""
-
-    entrant: str
-    kind: str
-    seconds: float
-    obeyed: tuple[str, ...]
-    asks: int
-    stops: int
-
-
 class Listened(NamedTuple):
     """What a tape brought. cpu_s: of listening alone."""
 
@@ -137,88 +58,6 @@ class Listened(NamedTuple):
     quiet: Quiet | None
     seconds: float
     cpu_s: float
-
-
-def play(
-    tape: Tape, listener: Listener, clock_s: Callable[[], float] = time.thread_time
-) -> tuple[list[Told], float]:
-    """The tape block by block; the news, and the CPU seconds that listening took."""
-    told, done_s, cpu_s = [], 0.0, 0.0
-    for first in range(0, len(tape.samples) - BLOCK_SAMPLES + 1, BLOCK_SAMPLES):
-        block = Block(tape.samples[first : first + BLOCK_SAMPLES], (first + BLOCK_SAMPLES) / RATE_HZ)
-        began_s = clock_s()
-        news = listener.hear(block)
-        took_s = clock_s() - began_s
-        cpu_s += took_s
-        done_s = max(done_s, block.t_s) + took_s
-        told += [Told(done_s, words, stop) for words, stop in news]
-    return told, cpu_s
-
-
-def judge(
-    tape: Tape, told: Sequence[Told], understand: Understand, entrant: str, condition: str, voice: str
-) -> tuple[Outcome, ...]:
-    """What came of every sentence. News belongs to the sentence that was begun last when its words ended."""
-    begins = [one.begin_s for one in tape.utterances]
-    news: list[list[Told]] = [[] for _ in begins]
-    for one in told:
-        index = bisect.bisect_right(begins, one.words.t_s) - 1
-        news[max(0, index)].append(one)  # before the first sentence: a wrong thing done is one all the same
-    return tuple(
-        _outcome(utterance, mine, understand, entrant, condition, voice)
-        for utterance, mine in zip(tape.utterances, news, strict=True)
-    )
-
-
-def _outcome(
-    utterance: Utterance,
-    told: Sequence[Told],
-    understand: Understand,
-    entrant: str,
-    condition: str,
-    voice: str,
-) -> Outcome:
-    kind, text, command = utterance.said
-    stops = [one for one in told if one.stop]
-    done: list[str] = []
-    asked, late_s = False, None
-    for one in told:
-        if one.stop or not one.words.final:
-            continue
-        meant = understand(one.words)
-        if meant is None or (meant.ask and asked):  # one question, no more
-            continue
-        if meant.ask:
-            asked = True
-            if meant.command != command:  # "no"
-                continue
-        done.append(meant.command)
-        late_s = one.out_s - utterance.end_s
-    right = bool(done) and set(done) == {command} and not stops
-    stop_late_s = None
-    if stops and utterance.stop_end_s is not None:
-        stop_late_s = stops[0].out_s - utterance.stop_end_s
-    heard = " | ".join(one.words.text for one in told if one.words.final)
-    wrong = any(one != command for one in done)
-    return Outcome(
-        *(entrant, condition, voice, kind, text, heard, right, wrong, asked, bool(stops)),
-        stop_late_s,
-        late_s if right else None,
-    )
-
-
-def hush(told: Sequence[Told], understand: Understand, entrant: str, kind: str, seconds: float) -> Quiet:
-    """What came of a tape on which nobody wants anything. A question moves nothing. STOPs of one utterance
-    (the partial result and the final one) are one."""
-    obeyed, asks, stops, stopped = [], 0, 0, False
-    for one in told:
-        if one.stop:
-            stops += not (one.words.final and stopped)
-            stopped = not one.words.final
-        elif one.words.final and (meant := understand(one.words)) is not None:
-            asks += meant.ask
-            obeyed += [] if meant.ask else [meant.command]
-    return Quiet(entrant, kind, seconds, tuple(obeyed), asks, stops)
 
 
 # --- all of it ------------------------------------------------------------------------------
@@ -245,12 +84,21 @@ class Task(NamedTuple):
     recordings: tuple[Recording, ...]
 
 
+_ENTRANTS = (Entrant("pocketsphinx", "en"), Entrant("vosk", "en"), Entrant("vosk", "zh"))
+
+
+def chosen(only: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Of some names those that hold a word of `only`; all of them if none does."""
+    return [name for name in names if any(word in name for word in only)] or list(names)
+
+
 def entrants(vosk_model: str, only: Sequence[str]) -> tuple[list[Entrant], list[str]]:
     """Every recogniser that this machine has, by language; and what is left out, and why."""
     found, left_out = [], []
-    for engine, language in (("pocketsphinx", "en"), ("vosk", "en"), ("vosk", "zh")):
-        one = Entrant(engine, language)
-        if only and not any(word in one.name for word in only):
+    names = chosen(only, [one.name for one in _ENTRANTS])
+    for one in _ENTRANTS:
+        engine, language = one
+        if one.name not in names:
             continue
         if engine == "vosk" and find_model(language, vosk_model) is None:
             left_out.append(f"{one.name}: no model; try: edge-wam fetch-voice {language}")
@@ -264,25 +112,35 @@ def entrants(vosk_model: str, only: Sequence[str]) -> tuple[list[Entrant], list[
 
 
 def tasks(
-    those: Iterable[Entrant], seed: int, quick: bool, people: Sequence[Recording] = (), language: str = "en"
+    those: Iterable[Entrant],
+    seed: int,
+    quick: bool,
+    people: Sequence[Recording] = (),
+    language: str = "en",
+    only: Sequence[str] = (),
 ) -> list[Task]:
-    """Every tape, in an order that mixes entrants, voices and conditions."""
+    """Every tape, in an order that mixes entrants, voices and conditions; of conditions, voices and
+    backgrounds those that hold a word of `only`, where any does."""
     found = []
+    there = chosen(only, [condition.name for condition in CONDITIONS])
+    conditions = [one for one in CONDITIONS if one.name in there]
+    if quick:
+        conditions = [one for one in conditions if one.name in _QUICK_CONDITIONS]
     for entrant in those:
-        voices = list(speakers.installed(entrant.language))
+        installed = speakers.installed(entrant.language)
+        names = chosen(only, [voice.name for voice in installed])
+        voices = [voice for voice in installed if voice.name in names]
         for voice in voices[:: -(-len(voices) // _QUICK_VOICES)] if quick else voices:
-            for condition in CONDITIONS:
-                if quick and condition.name not in _QUICK_CONDITIONS:
-                    continue
+            for condition in conditions:
                 takes = _CLEAN_TAKES if condition.name == "clean" and not quick else 1
                 place = speakers.VOICES.index(voice)
                 found += [Task(entrant, place, condition, "", take, 0.0, ()) for take in range(takes)]
         if entrant.language == language and people:
-            for condition in CONDITIONS:
+            for condition in conditions:
                 for part, first in enumerate(range(0, len(people), _RECORDINGS_A_TAPE)):
                     some = tuple(people[first : first + _RECORDINGS_A_TAPE])
                     found.append(Task(entrant, None, condition, "", part, 0.0, some))
-        for kind in BACKGROUND:
+        for kind in chosen(only, BACKGROUND):
             seconds = QUICK_S if quick else BACKGROUND_S[kind]
             for part in range(-(-int(seconds) // int(_PART_S))):
                 found.append(Task(entrant, None, None, kind, part, min(seconds, _PART_S), ()))
@@ -302,17 +160,21 @@ def listen(job: Job, task: Task) -> Listened:
     else:
         tape = corpus.recorded(task.recordings, language, condition, task.part, job.seed)
     manifest = manifests.load(Path(job.model))
-    beside = Understanding(language, [command.phrases[language] for command in manifest.commands]).beside()
-    phrases = manifest.phrases(language)
-    listener = Listener(open_recogniser(entrant.engine, language, phrases, job.vosk_model, beside))
-    understand = understanding(Path(job.model), language)
-    told, cpu_s = play(tape, listener)
-    seconds = len(tape.samples) / RATE_HZ
+
+    def obey(words: Words) -> str | None:
+        command = manifest.command_of(words.text, words.language)
+        return None if command is None else command.id
+
+    understanding = Understanding(language, [command.phrases[language] for command in manifest.commands])
+    recogniser = open_recogniser(
+        entrant.engine, language, manifest.phrases(language), job.vosk_model, understanding.beside()
+    )
+    found = converse(tape, recogniser, Dialogue(understanding, language), obey)
     if condition is None:
-        quiet = hush(told, understand, entrant.name, task.background, seconds)
-        return Listened(entrant.name, (), quiet, seconds, cpu_s)
-    outcomes = judge(tape, told, understand, entrant.name, condition.name, who)
-    return Listened(entrant.name, outcomes, None, seconds, cpu_s)
+        quiet = hush(found, obey, entrant.name, task.background)
+        return Listened(entrant.name, (), quiet, found.seconds, found.cpu_s)
+    outcomes = judge(found, obey, entrant.name, condition.name, who)
+    return Listened(entrant.name, outcomes, None, found.seconds, found.cpu_s)
 
 
 def run(job: Job, todo: Sequence[Task], workers: int, progress: bool = True) -> Iterator[Listened]:
@@ -344,7 +206,7 @@ def main(
     those, left_out = entrants(vosk_model, only)
     for line in left_out:
         print(f"left out: {line}")
-    todo = tasks(those, seed, quick, files, language)
+    todo = tasks(those, seed, quick, files, language, only)
     heard = list(run(Job(str(model), vosk_model, seed, quick), todo, workers))
     found = score_voice.figures(heard)
     print(score_voice.table(found))

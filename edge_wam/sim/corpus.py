@@ -23,7 +23,7 @@ from edge_wam.sense.sound import RATE_HZ, SoundArray
 from edge_wam.sense.wav import read_wav
 from edge_wam.sim import noise, speakers, tasks
 from edge_wam.sim.noise import Sound, Talk
-from edge_wam.sim.sentences import EVERYDAY, Said, said
+from edge_wam.sim.sentences import ANSWERS, EVERYDAY, Said, said
 from edge_wam.sim.speakers import MANNERS, Manner, Speech, Voice, stop_word, trimmed
 
 ROOM_RMS = 16.0  # of int16: about -66 dBFS, the microphone's own noise in a quiet room
@@ -51,7 +51,10 @@ CONDITIONS = (
 _DIRECT_DB = {0.3: 3.0, 0.6: 0.0}  # the direct sound over its echoes: about an arm's length, and twice that
 BACKGROUND = ("silence", "servos", "music", "babble", "talk")
 # Of each kind, how many sentences a tape has.
-PORTIONS = {"command": 12, "reworded": 2, "decoy": 6, "stop": 3, "stop_in": 3}
+PORTIONS = {
+    **{"command": 12, "reworded": 1, "paraphrase": 3, "decoy": 3, "near_miss": 4},
+    **{"stop": 3, "stop_in": 3},
+}
 
 
 class Utterance(NamedTuple):
@@ -64,10 +67,12 @@ class Utterance(NamedTuple):
 
 
 class Tape(NamedTuple):
-    """samples (N,) int16 at RATE_HZ, and what is said on it, in order."""
+    """samples (N,) int16 at RATE_HZ, and what is said on it, in order. answers: to a question of the robot's,
+    "no" and "yes", some takes of each, with a second before it and the noise all around."""
 
     samples: SoundArray
     utterances: tuple[Utterance, ...]
+    answers: tuple[tuple[SoundArray, ...], ...] = ()
 
 
 # --- tapes on which somebody speaks to the robot --------------------------------------------
@@ -137,7 +142,22 @@ def spoken(voice: Voice, condition: Condition, take: int, seed: int, small: bool
         chosen += [pool[(turn * count + i) % len(pool)] for i in range(count)]
     order = [chosen[i] for i in rng.permutation(len(chosen))]
     speech = [(one, speakers.say(voice, one.text, MANNERS[int(rng.integers(len(MANNERS)))])) for one in order]
-    return record(speech, condition, _others(voice.language, voice), where)
+    talkers = _others(voice.language, voice)
+    return record(speech, condition, talkers, where)._replace(
+        answers=answers(voice, condition, talkers, where)
+    )
+
+
+def answers(
+    voice: Voice, condition: Condition, talkers: Sequence[Talk], seed: Sequence[int]
+) -> tuple[tuple[SoundArray, ...], ...]:
+    """A "no" and a "yes" in every manner of a voice, each a short tape."""
+
+    def take(text: str, number: int) -> SoundArray:
+        speech = speakers.say(voice, text, MANNERS[number])
+        return record([(Said("answer", text), speech)], condition, talkers, [*seed, 3, number]).samples
+
+    return tuple(tuple(take(text, i) for i in range(len(MANNERS))) for text in ANSWERS[voice.language])
 
 
 def _others(language: str, speaker: Voice | None) -> list[Talk]:
@@ -218,7 +238,7 @@ def meant(text: str, language: str) -> Said:
 
 
 def recorded(files: Sequence[Recording], language: str, condition: Condition, part: int, seed: int) -> Tape:
-    """Recordings in a condition, judged as voices are."""
+    """Recordings in a condition, judged as voices are. Answers are given by a synthetic voice."""
     speech = []
     for file in files:
         samples = read_wav(file.path)
@@ -231,4 +251,6 @@ def recorded(files: Sequence[Recording], language: str, condition: Condition, pa
         speech.append((meant(file.text, language), trimmed(samples, stop_end)))
     where = [seed, len(speakers.VOICES) + 1, CONDITIONS.index(condition), part]
     order = np.random.default_rng(where).permutation(len(speech))
-    return record([speech[i] for i in order], condition, _others(language, None), where)
+    talkers = _others(language, None)
+    replies = answers(speakers.installed(language)[0], condition, talkers, where)
+    return record([speech[i] for i in order], condition, talkers, where)._replace(answers=replies)

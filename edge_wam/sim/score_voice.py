@@ -18,7 +18,8 @@ from edge_wam.sim.corpus import BACKGROUND, CONDITIONS, SNRS_DB
 from edge_wam.sim.score import wilson
 
 if TYPE_CHECKING:
-    from edge_wam.sim.bench_voice import Listened, Outcome
+    from edge_wam.sim.bench_voice import Listened
+    from edge_wam.sim.conversation import Outcome
 
 Figures = dict[str, Any]
 
@@ -30,6 +31,8 @@ TARGETS = (
     ("clean", "wrong", "<=", 0.002),
     (POOLED[1], "right", ">=", 0.85),
     (POOLED[1], "wrong", "<=", 0.005),
+    ("clean", "paraphrase_right", ">=", 0.85),
+    ("clean", "near_miss_obeyed", "<=", 0.0),
     ("clean", "stop_p95_ms", "<=", 250.0),
     (POOLED[1], "stop_p95_ms", "<=", 250.0),
     ("clean", "stop_missed", "<=", 0.02),
@@ -100,12 +103,14 @@ def _figures(outcomes: Sequence[Outcome]) -> Figures:
     obey_ms = [1e3 * o.late_s for o in commands if o.late_s is not None]
     return {
         "right": share(o.right for o in commands),
-        "asked": sum(o.asked for o in commands),
+        "asked": sum(o.asked and o.right for o in commands),
         "wrong": share(o.wrong for o in commands),
         "reworded_right": share(o.right for o in of("reworded")),
-        "reworded_wrong": share(o.wrong for o in of("reworded")),
-        "obeyed": share(o.wrong for o in [*of("decoy"), *stops]),
-        "stopped": share(o.stopped for o in [*commands, *of("reworded"), *of("decoy")]),
+        "paraphrase_right": share(o.right for o in of("paraphrase")),
+        "others_wrong": share(o.wrong for o in [*of("reworded"), *of("paraphrase")]),
+        "near_miss_obeyed": share(o.wrong for o in of("near_miss")),
+        "obeyed": share(o.wrong for o in [*of("decoy"), *of("near_miss"), *stops]),
+        "stopped": share(o.stopped for o in outcomes if not o.kind.startswith("stop")),
         "stop_missed": share(not o.stopped for o in stops),
         "stop_missed_alone": share(not o.stopped for o in of("stop")),
         "stop_p50_ms": _percentile(late_ms, 50),
@@ -155,7 +160,7 @@ def value(one: Figures, condition: str, figure: str) -> float | None:
 def table(found: dict[str, Figures]) -> str:
     """Markdown: conditions, backgrounds and voices of every entrant, and the targets."""
     lines = [
-        "| | condition | commands | right % | after a question | wrong % | other words right % "
+        "| | condition | commands | right % | of them asked | wrong % | paraphrases right % "
         "| no command, obeyed % | STOP missed % | alone % | late p50 ms | p95 ms | falsely stopped % "
         "| obeyed after p50 ms |",
         "|" + "---|" * 14,
@@ -164,7 +169,7 @@ def table(found: dict[str, Figures]) -> str:
         for condition, part in one["conditions"].items():
             lines.append(
                 f"| {name} | {condition} | {part['right']['of']} | {_rate(part['right'])} | {part['asked']} "
-                f"| {_rate(part['wrong'])} | {_rate(part['reworded_right'])} | {_rate(part['obeyed'])} "
+                f"| {_rate(part['wrong'])} | {_rate(part['paraphrase_right'])} | {_rate(part['obeyed'])} "
                 f"| {_rate(part['stop_missed'])} | {_rate(part['stop_missed_alone'])} "
                 f"| {_ms(part['stop_p50_ms'])} | {_ms(part['stop_p95_ms'])} | {_rate(part['stopped'])} "
                 f"| {_ms(part['obey_p50_ms'])} |"
@@ -176,8 +181,8 @@ def table(found: dict[str, Figures]) -> str:
             lines.append(f"| {name} | {voice} | {cells} |")
     lines += [
         "",
-        "| | nobody commands | hours | false accepts an hour | false stops an hour |",
-        "|" + "---|" * 5,
+        "| | nobody commands | hours | false accepts an hour | questions an hour | false stops an hour |",
+        "|" + "---|" * 6,
     ]
     for name, one in found.items():
         for kind, part in one["background"].items():

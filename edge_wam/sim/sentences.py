@@ -11,20 +11,23 @@ from typing import NamedTuple
 import numpy as np
 
 from edge_wam.sim import tasks
+from edge_wam.sim.paraphrases import IN_OTHER_WORDS, NEARLY
 from edge_wam.sim.scene import COLOURS
 
 LANGUAGES = ("en", "zh")
 
 
 class Said(NamedTuple):
-    """A sentence. kind: command, reworded, decoy, stop (alone) or stop_in (a sentence); command: the suite's
-    id of what is meant, "" for nothing."""
+    """A sentence. kind: command, reworded (a polite word more), paraphrase (in other words), decoy, near_miss
+    (a dangerous one), stop (alone), stop_in (a sentence) or answer; command: the suite's id of what is meant,
+    "" for nothing."""
 
     kind: str
     text: str
     command: str = ""
 
 
+ANSWERS = {"en": ("no", "yes"), "zh": ("不是", "是的")}  # to "did you mean ...?"
 _STOPS = {"en": ("stop", "stop!"), "zh": ("停", "停下", "停止", "别动")}
 _STOPS_IN = {
     "en": (
@@ -169,7 +172,7 @@ EVERYDAY = {
 
 def said(language: str, rng: np.random.Generator) -> dict[str, list[Said]]:
     """Everything that is said, by kind, each kind in an order of its own: two phrasings of each of the 33
-    commands (the first one and another), one in other words, near misses, STOP."""
+    commands (the first one and another), one with a polite word more, paraphrases, near misses, STOP."""
     commands, reworded = [], []
     for command in tasks.commands():
         first, *others = command.phrases[language]
@@ -180,7 +183,9 @@ def said(language: str, rng: np.random.Generator) -> dict[str, list[Said]]:
     found = {
         "command": commands,
         "reworded": reworded,
+        "paraphrase": [Said("paraphrase", *meant) for meant in IN_OTHER_WORDS[language].items()],
         "decoy": [Said("decoy", _filled(text, language, rng)) for text in _DECOYS[language]],
+        "near_miss": [Said("near_miss", text) for text in NEARLY[language]],
         "stop": [Said("stop", text) for text in _STOPS[language]],
         "stop_in": [Said("stop_in", text) for text in _STOPS_IN[language]],
     }

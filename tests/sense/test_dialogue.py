@@ -60,9 +60,9 @@ def test_no_and_silence_and_another_command_end_a_question():
 def test_stop_ends_a_question():
     person = Person()
     person.says("throw the red cube to the left")
-    assert person.dialogue.waits(person.now_s)
+    assert person.dialogue.asked(person.now_s) == LEFT
     person.dialogue.stopped()
-    assert not person.dialogue.waits(person.now_s)
+    assert not person.dialogue.asked(person.now_s)
     assert not person.says("yes").order
 
 

@@ -7,12 +7,12 @@ import itertools
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sentences import CHINESE_NEAR_MISSES, CHINESE_PARAPHRASES, NEAR_MISSES, PARAPHRASES
 
 from edge_wam.errors import VoiceError
 from edge_wam.sense.lexicon import LEXICONS
 from edge_wam.sense.understand import Act, Meaning, Understanding
 from edge_wam.sim import tasks
+from edge_wam.sim.paraphrases import CHINESE_NEAR_MISSES, CHINESE_PARAPHRASES, NEAR_MISSES, PARAPHRASES
 
 COMMANDS = tasks.commands()
 SAID = {

@@ -1,4 +1,5 @@
-"""What people say to the robot, and what it must not take for an order. Written before the matcher was."""
+"""What people say to the robot in their own words (and the command it means), and what it must not take for
+an order. Written before the matcher was; not to be tuned to."""
 
 PARAPHRASES = {
     "could you pick up the red cube": "pick_red",
@@ -101,3 +102,6 @@ CHINESE_NEAR_MISSES = (
     "拿起红色方块和蓝色方块",
     "我不想回家",
 )
+
+IN_OTHER_WORDS = {"en": PARAPHRASES, "zh": CHINESE_PARAPHRASES}
+NEARLY = {"en": NEAR_MISSES, "zh": CHINESE_NEAR_MISSES}
