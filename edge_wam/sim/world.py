@@ -51,12 +51,13 @@ class Scene(NamedTuple):
 class World:
     """One simulated arm and its table."""
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, seed: int = 0, spec: Any = None) -> None:
+        """spec: the scene, if it is to have more in it than build_spec's (sim/workbench.py)."""
         os.environ.setdefault("MUJOCO_GL", "egl")
         import mujoco
 
         self._mujoco = mujoco
-        self.model = build_spec().compile()
+        self.model = (spec or build_spec()).compile()
         self.data = mujoco.MjData(self.model)
         self._renderers: dict[tuple[int, int], Any] = {}
         count = len(JOINTS)
