@@ -1,6 +1,7 @@
 """Settings: one TOML file over defaults that run the simulated robot. Every key is checked.
 
     [robot]
+    name = "main"                           # one a robot on this machine; what the page asks for
     calibration = "calibration/so101-sim"   # folder with arm.json, limits.toml, camera.json
     port = "sim"                            # or a serial port, as /dev/ttyACM0
     servos = "feetech"                      # STS3215; or "dynamixel": XL330, XL430
@@ -39,6 +40,7 @@ the environment and flags: layers.py.
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +49,7 @@ from edge_wam.errors import ConfigError
 from edge_wam.pilot import Patience
 from edge_wam.sense.dialogue import CONFIRM
 from edge_wam.sense.speaker import ANSWERS
+from edge_wam.telemetry import INSTANCE
 from edge_wam.tomlfile import Scalar, Table
 
 SIMULATED = "sim"
@@ -58,9 +61,10 @@ _CAMERAS = (("front", "sim-front"), ("wrist", "sim-wrist"))
 
 @dataclass(frozen=True, slots=True)
 class RobotConfig:
-    """The arm: its calibration folder, its port (SIMULATED or a device), its servos (one of SERVOS) and the
-    rate of the loop."""
+    """The arm: its name, its calibration folder, its port (SIMULATED or a device), its servos (one of
+    SERVOS) and the rate of the loop."""
 
+    name: str
     calibration: Path
     port: str
     servos: str
@@ -139,6 +143,7 @@ def as_tables(config: Config) -> dict[str, dict[str, Scalar]]:
     robot, model, voice, stale = config.robot, config.model, config.voice, config.stale
     return {
         "robot": {
+            "name": robot.name,
             "calibration": str(robot.calibration),
             "port": robot.port,
             "servos": robot.servos,
@@ -173,7 +178,11 @@ def check(top: Table, base: Path) -> Config:
 
 def _robot(table: Table, base: Path) -> RobotConfig:
     servos = table.text("servos", SERVOS[0], of=SERVOS)
+    name = table.text("name", INSTANCE)
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,32}", name):
+        raise table.wrong("name", "up to 32 letters, digits, '-' and '_'", name)
     made = RobotConfig(
+        name,
         _folder(table, "calibration", "calibration/so101-sim", base),
         table.text("port", SIMULATED),
         servos,

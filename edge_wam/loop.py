@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from edge_wam.act.guard import limit
+from edge_wam.act.guard import Limited, limit
 from edge_wam.clock import Clock, ticks
 from edge_wam.orders import OrderSource
 from edge_wam.pilot import Pilot, Task
-from edge_wam.ticklog import TickLog
-from edge_wam.types import ActionChunk, FloatArray, Joints
+from edge_wam.types import ActionChunk, FloatArray, Joints, Tick
 
 CONTROL_HZ = 50.0
 
@@ -42,13 +41,29 @@ class Thinker(Protocol):
     def take(self) -> ActionChunk | None: ...
 
 
+class Log(Protocol):
+    """What is told of every tick (ticklog.py, broadcast.py). Must not wait."""
+
+    def add(
+        self,
+        tick: Tick,
+        seen: Joints,
+        wish_rad: FloatArray | None,
+        sent_rad: FloatArray,
+        stale_s: float,
+        limited: Limited,
+        entered: ActionChunk | None,
+        now_s: float,
+    ) -> None: ...
+
+
 def run(
     robot: Robot,
     thinker: Thinker,
     orders: OrderSource,
     pilot: Pilot,
     clock: Clock,
-    log: TickLog,
+    log: Log,
     control_hz: float = CONTROL_HZ,
     beat: Callable[[float], object] = lambda t_s: None,
 ) -> None:
@@ -72,7 +87,7 @@ def run(
             )
             before_rad, sent_rad = sent_rad, robot.act(target_rad)
             thinker.offer(seen, sent_rad, pilot.task)
-            log.add(tick, seen.position_rad, wish_rad, sent_rad, stale_s, limited, entered, clock.now_s())
+            log.add(tick, seen, wish_rad, sent_rad, stale_s, limited, entered, clock.now_s())
             beat(tick.t_s)
     finally:
         robot.release()

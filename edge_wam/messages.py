@@ -47,6 +47,8 @@ CHUNK: RecordType = np.dtype(
         ("ready_s", np.float64),
         ("infer_s", np.float64),
         ("frame_age_s", np.float64),  # age of the oldest frame used, when the engine began
+        ("far", np.float64),
+        ("done", np.float64),
         ("rows", np.int32),
         ("target_rad", np.float64, (ROWS_MAX, _JOINT_COUNT)),
     ]
@@ -151,7 +153,7 @@ def chunk_record(chunk: ActionChunk, frame_age_s: float) -> NDArray[np.void]:
     record = np.zeros((), CHUNK)
     record["t0_s"], record["dt_s"], record["epoch"] = chunk.t0_s, chunk.dt_s, chunk.epoch
     record["ready_s"], record["infer_s"], record["frame_age_s"] = chunk.ready_s, chunk.infer_s, frame_age_s
-    record["rows"] = rows
+    record["far"], record["done"], record["rows"] = chunk.far, chunk.done, rows
     record["target_rad"][:rows] = chunk.target_rad
     return record
 
@@ -166,6 +168,8 @@ def read_chunk(record: np.void) -> ChunkNews:
         int(record["epoch"]),
         float(record["ready_s"]),
         float(record["infer_s"]),
+        float(record["far"]),
+        float(record["done"]),
     )
     return ChunkNews(chunk, float(record["frame_age_s"]))
 

@@ -27,6 +27,7 @@ from edge_wam.errors import ArmError, BusError
 from edge_wam.orders import Order, Verb
 from edge_wam.types import ActionChunk, FloatArray, Joints
 
+DONE, DONE_CHUNKS = 0.9, 3  # the model's word that a task is done: how sure, how often in a row
 SETTLE_S = 0.5  # an arm that arrives late, behind its targets, before the torque goes off
 
 
@@ -46,10 +47,11 @@ class Task(NamedTuple):
 
 
 class Event(NamedTuple):
-    """Something a person may want to know, in one line."""
+    """Something a person may want to know, in one line. kind: one of telemetry.KINDS."""
 
     t_s: float
     text: str
+    kind: str
 
 
 class Patience(NamedTuple):
@@ -80,17 +82,18 @@ class Pilot:
         self._quitting_s: float | None = None
         self._answered_s: FloatArray | None = None
         self._asked_s = 0.0
+        self._sure, self._done_epoch = 0, -1
 
     def obey(self, order: Order, t_s: float, sent_rad: FloatArray, measured_rad: FloatArray) -> None:
         """Carry out an order at `t_s`. Any order but QUIT takes back an earlier QUIT."""
         self._quitting_s = t_s if order.verb is Verb.QUIT else None
         if order.verb is Verb.DO:
             self._begin(t_s, Task(self.task.epoch + 1, order.command, True), Mode.FOLLOWING)
-            self._tell(t_s, f"doing: {order.command}")
+            self._tell(t_s, f"doing: {order.command}", "task")
         elif order.verb is Verb.STOP:
             # The measured pose: the last target may be a lead ahead, and STOP is not "go on a little".
             self._stay(t_s, sent_rad, measured_rad)
-            self._tell(t_s, "stopped")
+            self._tell(t_s, "stopped", "hold")
         elif self.mode not in (Mode.PARKING, Mode.PARKED):
             self._park(t_s, sent_rad)
 
@@ -98,6 +101,10 @@ class Pilot:
         """Offer what the policy sent, if anything; returns it if it is followed from now on."""
         if chunk is None or not self.plan.accept(chunk, t_s):
             return None
+        self._sure = self._sure + 1 if chunk.done > DONE else 0
+        if self._sure == DONE_CHUNKS and chunk.epoch != self._done_epoch:
+            self._done_epoch = chunk.epoch  # it goes on all the same: the model's word is not the world's
+            self._tell(t_s, f"done, the model thinks: {self.task.command}", "done")
         return chunk
 
     def wish(self, t_s: float, sent_rad: FloatArray, seen: Joints) -> Wish:
@@ -122,11 +129,11 @@ class Pilot:
             wish = self.plan.at(t_s)
             if wish.stale_s <= self._patience.park_after_s:
                 return wish
-            self._tell(t_s, f"no plan for {wish.stale_s:.1f} s")
+            self._tell(t_s, f"no plan for {wish.stale_s:.1f} s", "fault")
             self._park(t_s, sent_rad)
         if self._motion is not None and self.mode is Mode.PARKING and self._motion.done(t_s):
             self.mode = Mode.PARKED
-            self._tell(t_s, "parked")
+            self._tell(t_s, "parked", "park")
         if self._motion is not None:
             return Wish(self._motion.at(t_s), 0.0)
         return Wish(self._hold_rad, 0.0)
@@ -156,17 +163,17 @@ class Pilot:
             raise ArmError(f"{verdict.why}: letting go; try: let it cool, then start again")
         if verdict.level >= Level.PARK and self.mode in (Mode.FOLLOWING, Mode.HOLDING):
             if before.level < Level.PARK or self.mode is Mode.FOLLOWING:
-                self._tell(t_s, verdict.why)
+                self._tell(t_s, verdict.why, "fault")
                 self._park(t_s, sent_rad)
         elif verdict.level is Level.HOLD and self.mode in (Mode.FOLLOWING, Mode.PARKING):
             self._stop_for(verdict.why, t_s, sent_rad, seen)
         elif verdict.level in (Level.WARN, Level.DERATE) and before.level < verdict.level:
             slower = "; moving more slowly" if verdict.level is Level.DERATE else ""
-            self._tell(t_s, verdict.why + slower)
+            self._tell(t_s, verdict.why + slower, "fault")
 
     def _stop_for(self, why: str, t_s: float, sent_rad: FloatArray, seen: Joints) -> None:
         """End the task where the arm is, and say why."""
-        self._tell(t_s, f"{why}: holding")
+        self._tell(t_s, f"{why}: holding", "fault")
         self._stay(t_s, sent_rad, seen.position_rad)
 
     def _stay(self, t_s: float, sent_rad: FloatArray, measured_rad: FloatArray) -> None:
@@ -186,11 +193,11 @@ class Pilot:
     def _park(self, t_s: float, sent_rad: FloatArray) -> None:
         if self._limits.park_rad is None:
             self._rest(t_s, Mode.HOLDING)
-            self._tell(t_s, "holding; this robot's limits name no pose to park in")
+            self._tell(t_s, "holding; this robot's limits name no pose to park in", "hold")
             return
         self._rest(t_s, Mode.PARKING)
         self._motion = Motion(sent_rad, self._limits.park_rad, self._limits, t_s)
-        self._tell(t_s, "parking")
+        self._tell(t_s, "parking", "park")
 
     def _silence_s(self, seen: Joints) -> float:
         """How long the joint that has been silent longest has been so.
@@ -211,6 +218,6 @@ class Pilot:
             )
         return float(silence_s[worst])
 
-    def _tell(self, t_s: float, text: str) -> None:
-        self.events.append(Event(t_s, text))
+    def _tell(self, t_s: float, text: str, kind: str) -> None:
+        self.events.append(Event(t_s, text, kind))
         self._fresh = [*self._fresh[-99:], self.events[-1]]

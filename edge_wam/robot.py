@@ -268,9 +268,13 @@ def house(
     record_to: str = "",
     sound: Sound | None = None,
     staged: Staged | None = None,
+    outlet: str = "",
     say: Callable[[str], None] = print,
 ) -> Iterator[House]:
-    """Start every process and connect the arm; stop them all on the way out, whatever happened."""
+    """Start every process and connect the arm; stop them all on the way out, whatever happened.
+
+    outlet: name of the boxes that others may look into (telemetry.py); made before, by the caller.
+    """
     calibration, limits, health = check(config, manifest)
     with contextlib.ExitStack() as stack:
         states = stack.enter_context(Mailbox.create(private_name("state"), STATE))
@@ -294,7 +298,7 @@ def house(
         family = FAMILIES[config.robot.servos]
         plug, bus = Plug(path), family.bus(open_port(path, config.robot.baud_bps), calibration.ids)
         stack.callback(bus.close)
-        thinking = _policy_settings(config, manifest, frames, record_to)
+        thinking = _policy_settings(config, manifest, frames, record_to, outlet)
         kept = [keep("policy", POLICY_READY_S, policy, thinking, open_cameras)]
         if sound is not None:
             hearing = _voice_settings(config, manifest)
@@ -318,7 +322,9 @@ def reconnect(arm: Arm, plug: Plug, baud_bps: int) -> None:
     arm.connect()
 
 
-def _policy_settings(config: Config, manifest: Manifest, frames: str, record_to: str) -> PolicySettings:
+def _policy_settings(
+    config: Config, manifest: Manifest, frames: str, record_to: str, outlet: str
+) -> PolicySettings:
     model = config.model
     return PolicySettings(
         str(model.folder),
@@ -329,6 +335,7 @@ def _policy_settings(config: Config, manifest: Manifest, frames: str, record_to:
         private_name("chunk"),
         sight_of(config, manifest, frames),
         record_to,
+        outlet,
     )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_wam.act.guard import Limited
-from edge_wam.types import ActionChunk, FloatArray, Tick
+from edge_wam.types import ActionChunk, FloatArray, Joints, Tick
 
 TEN_MINUTES = 30_000  # ticks at 50 Hz
 
@@ -87,7 +87,7 @@ class TickLog:
     def add(
         self,
         tick: Tick,
-        measured_rad: FloatArray,
+        seen: Joints,
         wish_rad: FloatArray | None,
         sent_rad: FloatArray,
         stale_s: float,
@@ -102,7 +102,7 @@ class TickLog:
         kept.work_s[i] = now_s - tick.t_s - tick.late_s
         kept.stale_s[i] = stale_s
         kept.skipped[i] = tick.skipped
-        kept.measured_rad[i] = measured_rad
+        kept.measured_rad[i] = seen.position_rad
         kept.wish_rad[i] = math.nan if wish_rad is None else wish_rad
         kept.sent_rad[i] = sent_rad
         kept.limited[i] = limited

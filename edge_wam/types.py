@@ -14,6 +14,7 @@ true in the world, not when somebody read it.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -90,7 +91,8 @@ class ActionChunk(NamedTuple):
 
     t0_s is the exposure time of the frame it was computed from; epoch names the command it serves
     (a chunk of an older epoch is dropped); ready_s is when it became available; infer_s is what
-    the engine took.
+    the engine took. far and done are the model's own word for how far the task is and the chance that it is
+    done, 0..1; NaN from a model that tells neither.
     """
 
     t0_s: float
@@ -99,6 +101,8 @@ class ActionChunk(NamedTuple):
     epoch: int
     ready_s: float
     infer_s: float
+    far: float = math.nan
+    done: float = math.nan
 
 
 class Tick(NamedTuple):

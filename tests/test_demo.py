@@ -211,7 +211,7 @@ def test_what_the_demo_writes_is_what_the_film_reads(tmp_path, truth):
     names = ("t_s", "sent_rad", "measured_rad", "wish_rad")
     shapes = ((5,), (5, 6), (5, 6), (5, 6))
     history = SimpleNamespace(**{n: np.zeros(s) for n, s in zip(names, shapes, strict=True)})
-    pilot = SimpleNamespace(events=[Event(100.1, "doing: go home")])
+    pilot = SimpleNamespace(events=[Event(100.1, "doing: go home", "task")])
     demo._write(show, [], pilot, SimpleNamespace(history=lambda: history), [ending], {"misses": 0.0})
     np.savez(tmp_path / "sight.npz", frame_t_s=np.arange(3) + 99.0, front=np.zeros((3, 4, 4, 3), np.uint8))
     story = recording.read(tmp_path)

@@ -213,7 +213,7 @@ def test_state_with_few_samples_has_no_zero_ones():
 
 
 def test_chunk_there_and_back():
-    chunk = ActionChunk(1.5, 1 / 30, np.arange(96.0).reshape(16, 6), 4, 1.6, 0.05)
+    chunk = ActionChunk(1.5, 1 / 30, np.arange(96.0).reshape(16, 6), 4, 1.6, 0.05, 0.4, 0.9)
     news = read_chunk(chunk_record(chunk, 0.02)[()])
     np.testing.assert_array_equal(news.chunk.target_rad, chunk.target_rad)
     assert news.chunk._replace(target_rad=None) == chunk._replace(target_rad=None)

@@ -8,6 +8,7 @@ zero; the figure compares policies.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -33,6 +34,8 @@ class Pupil(NamedTuple):
 
 class Shadowed:
     """A Policy that carries out the expert's plan and, every few thoughts, asks the pupils for theirs."""
+
+    progress = math.nan, math.nan
 
     def __init__(self, robot: FastRobot, trial: Trial, manifest: Manifest, pupils: Sequence[Pupil]) -> None:
         self._robot, self._trial, self._manifest, self._pupils = robot, trial, manifest, pupils

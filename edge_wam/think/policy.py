@@ -25,6 +25,10 @@ class Policy(Protocol):
 
     def infer(self, observation: Observation, committed_rad: FloatArray) -> FloatArray: ...
 
+    @property
+    def progress(self) -> tuple[float, float]:
+        """How far the task of the last observation is, and the chance that it is done; NaN: not told."""
+
 
 def features_of(manifest: Manifest) -> Features:
     """The features of a model, as its manifest has them."""
@@ -58,6 +62,7 @@ class WamPolicy:
         self._video_noise = rng.standard_normal(shape, dtype=np.float32)
         self._rows = manifest.rows
         self._last: Actions | None = None
+        self._progress = math.nan, math.nan
         # Row K/2 and row K: what training called the future (train/data.py).
         self.ahead_s = tuple(manifest.dt_s * manifest.rows * part / FUTURES for part in range(1, FUTURES + 1))
 
@@ -72,6 +77,8 @@ class WamPolicy:
             features.tokens(observation.command),
             features.state(position, observation.sent_rad),
         )
+        if context.progress is not None:
+            self._progress = float(context.progress[0]), float(context.progress[1])
         committed: Float32 | None = None
         if len(committed_rad):
             whole = np.full((self._rows, len(position)), np.nan)
@@ -79,6 +86,11 @@ class WamPolicy:
             committed = features.rows(whole, position)
         self._last = self._engine.act(context, self._noise(images), self._steps, committed)
         return features.targets(self._last.rows, position)
+
+    @property
+    def progress(self) -> tuple[float, float]:
+        """How far the task of the last observation is, and the chance that it is done; NaN: not told."""
+        return self._progress
 
     def _noise(self, images: ImageArray) -> Float32:
         rng = np.random.default_rng((self._seed, zlib.crc32(images.tobytes())))

@@ -16,6 +16,8 @@ import numpy as np
 
 from edge_wam.mailbox import Mailbox
 from edge_wam.messages import CHUNK, STATE, State, chunk_record, read_state
+from edge_wam.telemetry import attach
+from edge_wam.think.outlook import Outlook
 from edge_wam.think.policy import Delay, Policy, WamPolicy, committed_rows
 from edge_wam.types import ActionChunk, Frame, ImageArray, Observation
 
@@ -77,7 +79,8 @@ class Worker:
         )
         target_rad = self._policy.infer(observation, committed)
         ready_s = self._now_s()
-        chunk = ActionChunk(t0_s, self._dt_s, target_rad, state.epoch, ready_s, ready_s - began_s)
+        far, done = self._policy.progress
+        chunk = ActionChunk(t0_s, self._dt_s, target_rad, state.epoch, ready_s, ready_s - began_s, far, done)
         if not self._fixed_delay:
             self._delay.note(ready_s - t0_s)
         self._previous = chunk
@@ -103,7 +106,8 @@ class PolicySettings(NamedTuple):
     """What the policy process is told: plain values, for they cross into another process.
 
     sight names what opens the cameras there (robot.open_cameras); steps and replan_s are 0 where the
-    manifest's hold; record_to is '' or a folder for what was seen and imagined.
+    manifest's hold; record_to is '' or a folder for what was seen and imagined; outlet is '' or the name of
+    the robot that others may look at (telemetry.py).
     """
 
     model: str
@@ -114,6 +118,15 @@ class PolicySettings(NamedTuple):
     chunk_box: str
     sight: object
     record_to: str
+    outlet: str = ""
+
+
+class Onlooker(Protocol):
+    """Who is shown what the policy sees, decides and imagines. Nothing in here may wait."""
+
+    def see(self, frames: Sequence[Frame]) -> None: ...
+    def think(self, chunk: ActionChunk, frame_age_s: float) -> None: ...
+    def imagine(self, t0_s: float, frames: ImageArray) -> None: ...
 
 
 class Recorder:
@@ -137,7 +150,7 @@ class Recorder:
             while kept and t_s - kept[0][0] > self._keep_s:
                 kept.pop(0)
 
-    def think(self, chunk: ActionChunk) -> None:
+    def think(self, chunk: ActionChunk, frame_age_s: float) -> None:
         self._chunks.append((chunk.t0_s, chunk.ready_s))
 
     def imagine(self, t0_s: float, frames: ImageArray) -> None:
@@ -180,9 +193,9 @@ def think_until(
     policy: WamPolicy,
     cameras: FrameSource,
     chunks: Mailbox,
-    recorder: Recorder | None,
+    onlookers: Sequence[Onlooker] = (),
 ) -> None:
-    """The policy process's loop. Imagining waits for a moment in which no chunk is due."""
+    """The policy process's loop. Imagining, for onlookers, waits for a moment in which no chunk is due."""
     seen_s = imagined_s = -np.inf
     thought: Thought | None = None
     while not life.wait(0.0):
@@ -190,21 +203,18 @@ def think_until(
         if frames is None:
             continue
         seen_s = min(frame.t_s for frame in frames)
-        if recorder is not None:
-            recorder.see(frames)
+        for onlooker in onlookers:
+            onlooker.see(frames)
         if worker.wants(seen_s):
             if (thought := worker.think(frames)) is not None:
                 chunks.put(chunk_record(thought.chunk, thought.frame_age_s), thought.chunk.t0_s)
-                if recorder is not None:
-                    recorder.think(thought.chunk)
-        elif (
-            recorder is not None
-            and thought is not None
-            and thought.chunk.t0_s - imagined_s >= IMAGINE_EVERY_S
-        ):
+                for onlooker in onlookers:
+                    onlooker.think(*thought)
+        elif onlookers and thought is not None and thought.chunk.t0_s - imagined_s >= IMAGINE_EVERY_S:
             imagined_s = thought.chunk.t0_s
             if (dreamt := policy.imagine()) is not None:
-                recorder.imagine(imagined_s, dreamt)
+                for onlooker in onlookers:
+                    onlooker.imagine(imagined_s, dreamt)
 
 
 def policy_main(
@@ -221,12 +231,14 @@ def policy_main(
     cameras = open_cameras(settings.sight)
     states, chunks = Mailbox.open(settings.state_box, STATE), Mailbox.open(settings.chunk_box, CHUNK)
     recorder = Recorder(Path(settings.record_to), policy.ahead_s) if settings.record_to else None
+    outlook = Outlook(attach(settings.outlet)[1]) if settings.outlet else None
+    onlookers = [onlooker for onlooker in (recorder, outlook) if onlooker is not None]
     replan_s = settings.replan_s or manifest.replan_s
     worker = Worker(policy, manifest.dt_s, manifest.committed_rows_max, replan_s, states, time.monotonic)
     cameras.start()
     try:
         life.ready()
-        think_until(life, worker, policy, cameras, chunks, recorder)
+        think_until(life, worker, policy, cameras, chunks, onlookers)
     finally:
         cameras.stop()
         if recorder is not None:

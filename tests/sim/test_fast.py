@@ -33,6 +33,8 @@ class ScriptedPolicy:
         self.asleep = False
         self.wish = ""
 
+    progress = 0.25, 0.5
+
     def infer(self, observation, committed_rad):
         if self.plan is None:
             self.plan = Expert(self.robot.world).plan(command(self.wish), observation.sent_rad)

@@ -22,6 +22,8 @@ class Copyist:
     def __init__(self, off_rad):
         self.robot, self.off_rad, self.plan, self.looks = None, off_rad, None, []
 
+    progress = 0.25, 0.5
+
     def infer(self, observation, committed_rad):
         if self.plan is None:
             self.plan = Expert(self.robot.world).plan(command(TRIAL.command_id), observation.sent_rad)
@@ -61,6 +63,8 @@ def test_pupils_see_what_the_robot_sees_every_few_thoughts_with_nothing_decided(
 
 class Thief(Copyist):
     """Takes the cubes away when it looks: the expert, whose plan is made, points at nothing."""
+
+    progress = 0.25, 0.5
 
     def infer(self, observation, committed_rad):
         world = self.robot.world

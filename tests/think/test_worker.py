@@ -25,6 +25,7 @@ class FakePolicy:
         self.seen, self.committed = [], []
         self.meanwhile = lambda: None
         self.imagined_at_s = []
+        self.progress = 0.25, 0.5
 
     def infer(self, observation, committed_rad):
         self.seen.append(observation)
@@ -212,7 +213,7 @@ def chunks():
 def test_the_loop_thinks_on_time_and_imagines_in_between(bench, chunks, tmp_path):
     recorder = Recorder(tmp_path / "run", ahead_s=(0.27, 0.53))
     cameras = Cameras(bench, blind=(5, 6))
-    think_until(Life(bench.clock, START_S + 3.0), bench.worker, bench.policy, cameras, chunks, recorder)
+    think_until(Life(bench.clock, START_S + 3.0), bench.worker, bench.policy, cameras, chunks, [recorder])
     times_s = np.array([seen.t_s for seen in bench.policy.seen])
     assert 13 <= len(times_s) <= 15  # five a second
     assert np.diff(times_s).max() < 0.3
@@ -230,14 +231,14 @@ def test_the_loop_thinks_on_time_and_imagines_in_between(bench, chunks, tmp_path
 
 
 def test_without_a_recorder_nothing_is_imagined(bench, chunks):
-    think_until(Life(bench.clock, START_S + 1.0), bench.worker, bench.policy, Cameras(bench), chunks, None)
+    think_until(Life(bench.clock, START_S + 1.0), bench.worker, bench.policy, Cameras(bench), chunks)
     assert bench.policy.imagined_at_s == []
     assert chunks.get() is not None
 
 
 def test_a_blind_policy_says_nothing(bench, chunks):
     think_until(
-        Life(bench.clock, START_S + 1.0), bench.worker, bench.policy, Cameras(bench, range(999)), chunks, None
+        Life(bench.clock, START_S + 1.0), bench.worker, bench.policy, Cameras(bench, range(999)), chunks
     )
     assert chunks.get() is None
 
@@ -254,7 +255,7 @@ def test_a_recording_keeps_the_last_seconds_only_and_writes_nothing_it_has_not_s
     for index in range(300):
         t_s = START_S + index / 30
         recorder.see(bench.frames(t_s))
-        recorder.think(bench.worker.think(bench.frames(t_s)).chunk)
+        recorder.think(*bench.worker.think(bench.frames(t_s)))
         recorder.imagine(t_s, bench.policy.imagine())
     recorder.write()
     with np.load(tmp_path / "run" / "sight.npz") as sight:

@@ -1,0 +1,281 @@
+"""What the robot tells other programs on its machine: the page, the recorder, whoever wants to look.
+
+    control -> TICK     every tick: what was measured, wished, sent, limited; how late; how the servos are
+    control -> EVENT    what a person may want to know: heard, task, done, hold, fault, ...
+    policy  -> CHUNK    (messages.py) every chunk, as it was decided
+    policy  -> SIGHT    a camera's frame, every SIGHT_EVERY_S, one box a camera
+    policy  -> DREAM    the frames it imagines for the chunk in force
+    anybody -> ASKED    stop, park, or do a command: for those whom the box's permissions let write
+
+All are mailboxes with public names (mailbox.py): the writer never waits, never knows who reads, and a reader
+that is slow misses something. PLAN tells, once, what is in them (sizes, names, limits, commands), as JSON.
+The readers' end is `Window`. Boxes belong to the robot's group: PUBLIC_MODE, ASKED_MODE.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from edge_wam.errors import EdgeWamError
+from edge_wam.mailbox import Letter, Mailbox, RecordType, public_name
+from edge_wam.messages import CHUNK, COMMAND_BYTES, TEXT_BYTES, encode_text, frame_type
+from edge_wam.orders import Order, Orders, Verb
+from edge_wam.types import JOINTS
+
+INSTANCE = "main"  # the name of a robot that has none
+PUBLIC_MODE, ASKED_MODE = 0o640, 0o660
+SIGHT_EVERY_S = 1 / 15
+TICKS_KEPT, EVENTS_KEPT, CHUNKS_KEPT, FRAMES_KEPT, ASKED_KEPT = 1024, 256, 32, 8, 16
+ASKED_FRESH_S = 1.0  # an order older than this when it is found is nobody's wish any more
+PLAN_BYTES = 65536
+KINDS = ("heard", "task", "done", "hold", "park", "fault", "note")
+
+LIMITED = ("not_finite", "lead", "range", "acceleration", "speed", "floor")  # guard.Limited's fields
+
+_J = len(JOINTS)
+
+TICK: RecordType = np.dtype(
+    [
+        ("index", np.int64),
+        ("late_s", np.float64),
+        ("work_s", np.float64),
+        ("skipped", np.int64),
+        ("misses", np.int64),  # slots skipped since the start
+        ("stale_s", np.float64),  # how long the plan has had no row for now
+        ("measured_s", np.float64),
+        ("measured_rad", np.float64, (_J,)),
+        ("wish_rad", np.float64, (_J,)),  # NaN: hold
+        ("sent_rad", np.float64, (_J,)),
+        ("limited", np.int16, (len(LIMITED),)),  # joints limited, by reason
+        ("load", np.float32, (_J,)),
+        ("current_a", np.float32, (_J,)),
+        ("voltage_v", np.float32, (_J,)),
+        ("temperature_c", np.float32, (_J,)),
+        ("error", np.uint8, (_J,)),
+        ("fresh", np.bool_, (_J,)),
+        ("entered_s", np.float64),  # t0_s of a chunk first followed in this tick; NaN: none
+        ("servo_s", np.float64),  # ... its exposure to servo, and what its engine took
+        ("infer_s", np.float64),
+        ("mode", "S12"),  # pilot.Mode
+        ("epoch", np.int64),
+        ("command", f"S{COMMAND_BYTES}"),  # in the manifest's words; b'': none
+    ]
+)
+
+EVENT: RecordType = np.dtype(
+    [
+        ("kind", "S8"),  # one of KINDS
+        ("text", f"S{TEXT_BYTES}"),
+        ("meant", f"S{COMMAND_BYTES}"),  # heard: the command it was taken for; b'': refused
+        ("confidence", np.float64),  # heard: the recogniser's; NaN elsewhere
+    ]
+)
+
+ASKED: RecordType = np.dtype([("verb", "S8"), ("command", f"S{COMMAND_BYTES}"), ("by", "S32")])
+
+PLAN: RecordType = np.dtype([("json", f"S{PLAN_BYTES}")])
+
+
+def dream_type(cameras: int, futures: int, px: int) -> RecordType:
+    """Imagined frames (C, F, px, px, 3); the box's t_s is that of the frame they were imagined from."""
+    return np.dtype([("images", np.uint8, (cameras, futures, px, px, 3))])
+
+
+class Plan(NamedTuple):
+    """What is in a robot's boxes. cameras: (name, height, width) in the model's order; dream: the shape
+    (C, F, px) and ahead_s (F,); joints' range (J,); commands: tokens -> what may be said for it."""
+
+    model: str
+    control_hz: float
+    dt_s: float
+    joints: tuple[str, ...]
+    low_rad: tuple[float, ...]
+    high_rad: tuple[float, ...]
+    cameras: tuple[tuple[str, int, int], ...]
+    dream: tuple[int, int, int]
+    ahead_s: tuple[float, ...]
+    commands: dict[str, str]
+
+    @classmethod
+    def read(cls, text: str) -> Plan:
+        """From its JSON."""
+        told: dict[str, Any] = json.loads(text)
+        return cls(
+            str(told["model"]),
+            float(told["control_hz"]),
+            float(told["dt_s"]),
+            tuple(told["joints"]),
+            tuple(told["low_rad"]),
+            tuple(told["high_rad"]),
+            tuple((str(name), int(height), int(width)) for name, height, width in told["cameras"]),
+            (int(told["dream"][0]), int(told["dream"][1]), int(told["dream"][2])),
+            tuple(told["ahead_s"]),
+            dict(told["commands"]),
+        )
+
+
+class Boxes(NamedTuple):
+    """A robot's boxes, at either end. sights in the order of Plan.cameras."""
+
+    plan: Mailbox
+    ticks: Mailbox
+    events: Mailbox
+    chunks: Mailbox
+    sights: tuple[Mailbox, ...]
+    dreams: Mailbox
+    asked: Mailbox
+
+
+def create(instance: str, plan: Plan, stack: contextlib.ExitStack) -> Boxes:
+    """Make all boxes of a robot; `stack` removes them."""
+
+    def box(what: str, dtype: RecordType, slots: int, mode: int = PUBLIC_MODE) -> Mailbox:
+        return stack.enter_context(Mailbox.create(public_name(instance, what), dtype, slots, mode))
+
+    sights = tuple(
+        box(f"sight-{name}", frame_type(height, width), FRAMES_KEPT) for name, height, width in plan.cameras
+    )
+    boxes = Boxes(
+        box("plan", PLAN, 2),
+        box("ticks", TICK, TICKS_KEPT),
+        box("events", EVENT, EVENTS_KEPT),
+        box("chunks", CHUNK, CHUNKS_KEPT),
+        sights,
+        box("dreams", dream_type(*plan.dream), FRAMES_KEPT),
+        box("asked", ASKED, ASKED_KEPT, ASKED_MODE),
+    )
+    record = np.zeros((), PLAN)
+    record["json"] = encode_text(json.dumps(plan._asdict()), PLAN_BYTES)
+    boxes.plan.put(record)  # last: who finds it finds the others
+    return boxes
+
+
+def attach(instance: str, *, asking: bool = False) -> tuple[Plan, Boxes]:
+    """Open all boxes of a robot that runs, to read; `asking` opens ASKED to write.
+
+    EdgeWamError if no robot of this name runs, or if we may not.
+    """
+    opened: list[Mailbox] = []
+
+    def box(what: str, dtype: RecordType, readonly: bool = True) -> Mailbox:
+        opened.append(Mailbox.open(public_name(instance, what), dtype, readonly=readonly))
+        return opened[-1]
+
+    try:
+        told = box("plan", PLAN)
+        letter = told.get()
+        if letter is None:
+            raise FileNotFoundError(told.name)
+        plan = Plan.read(bytes(letter.record["json"]).decode())
+        sights = tuple(box(f"sight-{name}", frame_type(h, w)) for name, h, w in plan.cameras)
+        return plan, Boxes(
+            told,
+            box("ticks", TICK),
+            box("events", EVENT),
+            box("chunks", CHUNK),
+            sights,
+            box("dreams", dream_type(*plan.dream)),
+            box("asked", ASKED, readonly=not asking),
+        )
+    except (OSError, TypeError, ValueError, KeyError) as error:
+        for one in opened:
+            one.close()
+        if isinstance(error, FileNotFoundError):
+            raise EdgeWamError(
+                f"no robot '{instance}' runs on this machine; try: systemctl start edge-wam, or edge-wam run"
+            ) from None
+        if isinstance(error, PermissionError):
+            raise EdgeWamError(
+                f"robot '{instance}' runs, but its boxes are not for this user ({error.filename}); "
+                "try: the robot's group (sudo usermod -aG edge-wam $USER), then log in again"
+            ) from None
+        raise EdgeWamError(
+            f"robot '{instance}' speaks another version than this program ({error}); try: restart both"
+        ) from None
+
+
+class Window:
+    """The reader's end: a robot that runs, through restarts. Every call may raise EdgeWamError while there is
+    none; the next call looks again."""
+
+    def __init__(self, instance: str = INSTANCE, *, asking: bool = False) -> None:
+        self._instance, self._asking = instance, asking
+        self._open: tuple[Plan, Boxes] | None = None
+
+    def look(self) -> tuple[Plan, Boxes]:
+        """The robot's boxes as they are now; the same objects for as long as the robot is the same."""
+        if self._open is not None and self._open[1].plan.replaced:
+            self.close()
+        if self._open is None:
+            self._open = attach(self._instance, asking=self._asking)
+        return self._open
+
+    def ask(self, verb: Verb, command: str = "", by: str = "") -> None:
+        """Post an order. QUIT is not to be had from here: ValueError."""
+        if verb is Verb.QUIT:
+            raise ValueError("a robot is ended by its service manager, not by an order from outside")
+        _, boxes = self.look()
+        record = np.zeros((), ASKED)
+        record["verb"], record["by"] = verb.value.encode(), by.encode()[:32]
+        record["command"] = encode_text(command, COMMAND_BYTES)
+        with boxes.asked.alone():
+            boxes.asked.put(record)
+
+    def close(self) -> None:
+        """Detach; `look` opens again."""
+        if self._open is not None:
+            _, boxes = self._open
+            for one in (*boxes[:4], *boxes.sights, boxes.dreams, boxes.asked):
+                assert isinstance(one, Mailbox)
+                one.close()
+            self._open = None
+
+
+class Asked:
+    """The control process's end of ASKED: passes on what was asked just now. Never waits."""
+
+    def __init__(self, box: Mailbox, commands: Sequence[str], orders: Orders) -> None:
+        self._box, self._commands, self._orders = box, frozenset(commands), orders
+
+    def take(self) -> list[tuple[Order, str]]:
+        """Give what is new to the orders, STOP last, so that nothing asked with it starts the arm again;
+        returns what was given and who asked."""
+        letters, _ = self._box.news()
+        found = [_order(letter) for letter in letters if time.monotonic() - letter.t_s < ASKED_FRESH_S]
+        known = [
+            (o, by)
+            for o, by in found
+            if o is not None and (o.verb is not Verb.DO or o.command in self._commands)
+        ]
+        known.sort(key=lambda one: one[0].verb is Verb.STOP)
+        for order, _ in known:
+            self._orders.give(order)
+        return known
+
+
+def _order(letter: Letter) -> tuple[Order | None, str]:
+    record = letter.record
+    by = bytes(record["by"]).decode("utf-8", "replace")
+    try:
+        verb = Verb(bytes(record["verb"]).decode())
+    except ValueError:
+        return None, by
+    if verb is Verb.QUIT:
+        return None, by
+    return Order(verb, bytes(record["command"]).decode("utf-8", "replace")), by
+
+
+def event_record(kind: str, text: str, meant: str = "", confidence: float = math.nan) -> np.ndarray[Any, Any]:
+    """EVENT. Text beyond its field is cut at a character."""
+    record = np.zeros((), EVENT)
+    record["kind"], record["confidence"] = kind.encode(), confidence
+    record["text"] = text.encode()[:TEXT_BYTES].decode("utf-8", "ignore").encode()
+    record["meant"] = meant.encode()[:COMMAND_BYTES].decode("utf-8", "ignore").encode()
+    return record
