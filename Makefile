@@ -18,7 +18,7 @@ CONVERTERS := $(VENV)/converters
 LEROBOT := $(VENV)/lerobot
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-converters test-gpu mutate faults check bench clean system
+.PHONY: help demo test test-converters test-service test-gpu mutate faults check bench clean system
 
 help:  ## this list
 	@echo "edge_wam: a spoken command moves a robot arm. No hardware is needed for any of these:"
@@ -33,6 +33,9 @@ test: system $(TEST) $(VOICE) $(LEROBOT)/.made  ## install everything (torch too
 
 test-converters: system $(TEST) $(CONVERTERS)/.made  ## Torch-TensorRT's converters and TensorRT's builder over the shipped models, without a GPU (2 min)
 	@$(BIN)/python -m pytest -m converters tests/train/test_converters.py $(ARGS)
+
+test-service: system $(TEST)  ## installed and started by a real systemd in a box of its own, then everything is done to it (root, mmdebstrap)
+	@$(BIN)/python -m pytest -m service -s -rs tests/service $(ARGS)
 
 mutate: system $(TEST)  ## change the guard in every way there is, one at a time: a test must see each (1 min)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check mutmut==3.8.1
