@@ -58,6 +58,16 @@ VOICE = [
     "soxr>=0.3.7",
 ]
 
+# scripts/calibrate.py: sweeping at a terminal, and where the cameras are.
+CALIBRATE = [
+    *CAMERA,
+    # 5 has no calibrateHandEye in its Python. On a Jetson, whose numpy is 1, pip ends at 4.11; wheels of it for
+    # aarch64 serve every Python from 3.7.
+    "opencv-python-headless>=4.11,<5",
+    "pillow>=10",  # the board's page
+    "rich>=13",
+]
+
 TRAIN = [
     # Training and export only; nothing outside edge_wam/train imports it. Pinned, because an exported
     # graph is the exporter's work. On Linux x86_64 the default wheel brings CUDA (gigabytes): give an
@@ -91,6 +101,8 @@ JETSON = [
 ]
 
 DEV = [
+    *CALIBRATE,
+    "pexpect>=4.9",  # a person at a terminal
     "pytest>=8",
     "hypothesis>=6.100",
     "ruff==0.17.6",  # formatting and findings change between releases
@@ -123,7 +135,14 @@ setup(
     packages=find_packages(include=["edge_wam", "edge_wam.*"]),
     package_data={"edge_wam.sim": ["samples/*.wav"], "edge_wam.service": ["files/*"]},
     install_requires=BASE,
-    extras_require={"sim": SIM, "voice": VOICE, "train": TRAIN, "jetson": JETSON, "dev": DEV},
+    extras_require={
+        "sim": SIM,
+        "voice": VOICE,
+        "train": TRAIN,
+        "jetson": JETSON,
+        "calibrate": CALIBRATE,
+        "dev": DEV,
+    },
     entry_points={
         "console_scripts": [
             "edge-wam = edge_wam.cli:main",

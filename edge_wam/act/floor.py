@@ -84,8 +84,8 @@ _HALVINGS = 5  # of one step: half a millimetre, at most
 
 
 class Geometry(NamedTuple):
-    """geometry.toml: an axis a joint, points of the gripper (the fixed jaw's tip is the first), and the height
-    below which none of them is to be sent."""
+    """geometry.toml: an axis a joint, points of the gripper (the fixed jaw's tip is the first), and the
+    height below which none of them is to be sent."""
 
     axes: tuple[Axis, ...]
     points: tuple[Point, ...]

@@ -14,7 +14,7 @@ import numpy as np
 
 from edge_wam.act import feetech
 from edge_wam.act.bus import IntArray
-from edge_wam.act.calibration import RAD_PER_COUNT, JointCalibration
+from edge_wam.act.calibration import DYNAMIXEL, FEETECH, RAD_PER_COUNT, JointCalibration
 from edge_wam.errors import CalibrationError
 from edge_wam.types import JOINTS
 
@@ -30,6 +30,8 @@ SPAN_DEG = {
     "wrist_roll": (250, 420),
     "gripper": (75, 150),
 }
+# An arm of Dynamixels may be of any build.
+ANY_SPAN_DEG = (30, 420)
 WHOLE_TURN = ("wrist_roll",)  # LeRobot gives it the whole turn, whatever was swept
 LARGEST_STEP = TURN // 4  # between two samples; a joint that moves faster could be anywhere
 
@@ -70,35 +72,42 @@ class Sweep:
         return tuple(Span(*map(int, row)) for row in zip(self._now, self._low, self._high, strict=True))
 
 
-def complaint(name: str, span: Span) -> str:
+def span_deg(name: str, servos: str) -> tuple[int, int]:
+    """The least and the most that a joint is believed to have been swept through."""
+    return ANY_SPAN_DEG if servos == DYNAMIXEL else SPAN_DEG[name]
+
+
+def complaint(name: str, span: Span, servos: str = FEETECH) -> str:
     """What is wrong with a joint's sweep, and what to do; '' if nothing is."""
-    least, most = SPAN_DEG[name]
+    least, most = span_deg(name, servos)
+    whose = "an SO-101's" if servos == FEETECH else "an arm's"
     if span.degrees < least:
         return (
-            f"{name} was moved through {span.degrees:.0f} degrees; an SO-101's goes through {least} at "
+            f"{name} was moved through {span.degrees:.0f} degrees; {whose} goes through {least} at "
             f"least: move it to both of its stops"
         )
     if span.degrees > most:
         return (
-            f"{name} was moved through {span.degrees:.0f} degrees; an SO-101's goes through {most} at most: "
+            f"{name} was moved through {span.degrees:.0f} degrees; {whose} goes through {most} at most: "
             f"is this the servo of another joint, or does its horn slip?"
         )
     return ""
 
 
-def calibrated(spans: tuple[Span, ...], ids: tuple[int, ...], drive_modes: tuple[int, ...]) -> tuple[
-    JointCalibration, ...
-]:  # fmt: skip
+def calibrated(
+    spans: tuple[Span, ...], ids: tuple[int, ...], drive_modes: tuple[int, ...], servos: str = FEETECH
+) -> tuple[JointCalibration, ...]:
     """The calibration of the swept joints, in the order of JOINTS. CalibrationError with every complaint."""
-    complaints = [text for name, span in zip(JOINTS, spans, strict=True) if (text := complaint(name, span))]
-    if complaints:
+    pairs = list(zip(JOINTS, spans, strict=True))
+    if complaints := [text for name, span in pairs if (text := complaint(name, span, servos))]:
         raise CalibrationError("; ".join(complaints))
+    sign = 1 if servos == FEETECH else -1  # present = actual - offset, or + offset
     found = []
-    for name, span, servo_id, mode in zip(JOINTS, spans, ids, drive_modes, strict=True):
-        offset = offset_of((span.low + span.high) // 2)
-        half = (span.high - span.low) // 2
+    for (name, span), servo_id, mode in zip(pairs, ids, drive_modes, strict=True):
+        offset = sign * offset_of((span.low + span.high) // 2)
+        half = min((span.high - span.low) // 2, MIDDLE)
         low, high = (0, TURN - 1) if name in WHOLE_TURN else (MIDDLE - half, MIDDLE + half)
-        found.append(JointCalibration(name, servo_id, mode, offset, low, high))
+        found.append(JointCalibration(name, servo_id, mode, offset, low, high, servos))
     return tuple(found)
 
 

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeGuard
 
 from edge_wam.errors import CalibrationError, CameraError, nearest
 from edge_wam.keep import replace_file
@@ -141,7 +141,7 @@ def _camera(path: Path, name: str, entry: object) -> CameraCalibration:
         elif key in whole:
             good = type(value) is int and value > 0
         else:
-            good = _is_number(value) and 0 < value < math.inf
+            good = _is_number(value) and value > 0
         if not good:
             wanted = (
                 "a word" if key in words else "a whole number above 0" if key in whole else "a number above 0"
@@ -171,8 +171,9 @@ def _mount(where: str, entry: object) -> Mount:
             f"{where}: mount.moved_by is {moved_by!r}, expected one of {', '.join((BASE, *JOINTS))}"
         )
     for key, count in (("position_m", 3), ("quaternion_wxyz", 4)):
-        if not (isinstance(entry[key], list) and len(entry[key]) == count and all(map(_is_number, entry[key]))):
-            raise CalibrationError(f"{where}: mount.{key} is {entry[key]!r}, expected {count} numbers")
+        numbers = entry[key]
+        if not (isinstance(numbers, list) and len(numbers) == count and all(map(_is_number, numbers))):
+            raise CalibrationError(f"{where}: mount.{key} is {numbers!r}, expected {count} numbers")
     quaternion = tuple(map(float, entry["quaternion_wxyz"]))
     if not math.isclose(math.hypot(*quaternion), 1.0, abs_tol=1e-3):
         raise CalibrationError(f"{where}: mount.quaternion_wxyz is {quaternion}, expected one of length 1")
@@ -181,7 +182,7 @@ def _mount(where: str, entry: object) -> Mount:
     return Mount(moved_by, tuple(map(float, entry["position_m"])), quaternion, float(error_px))
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 

@@ -23,7 +23,7 @@ import numpy as np
 from edge_wam.errors import CameraError
 from edge_wam.sense.camera import CameraSpec, CameraStale, Intrinsics
 from edge_wam.sense.exposure import ExposureClock, StampClock
-from edge_wam.types import Frame, ImageArray
+from edge_wam.types import FloatArray, Frame, ImageArray
 
 # Any below stands for pyrealsense2's objects: the package ships no types that say what may be absent.
 
@@ -119,8 +119,18 @@ class RealSenseCamera:
     @property
     def intrinsics(self) -> Intrinsics:
         """What the started device says about its lens at this size."""
-        found = self._profile.get_stream(sdk().stream.color).as_video_stream_profile().get_intrinsics()
+        found = self._lens()
         return Intrinsics(found.fx, found.fy, found.ppx, found.ppy)
+
+    def rays(self, points_px: FloatArray) -> FloatArray:
+        """x / z and y / z (N, 2) of what the started device sees at these pixels (N, 2), its lens's
+        distortion taken out."""
+        lens, rs = self._lens(), sdk()
+        deprojected = [rs.rs2_deproject_pixel_to_point(lens, [x, y], 1.0) for x, y in points_px.tolist()]
+        return np.array(deprojected, np.float64)[:, :2]
+
+    def _lens(self) -> Any:
+        return self._profile.get_stream(sdk().stream.color).as_video_stream_profile().get_intrinsics()
 
     def start(self) -> None:
         """Open the stream. CameraError: not there, not at this size or rate, in use, not a recording."""
@@ -306,12 +316,7 @@ class RealSenseCamera:
     def _check_profiles(self, rs: ModuleType, device: Any) -> None:
         spec = self.spec
         wanted = (spec.width, spec.height)
-        rates: dict[tuple[int, int], set[int]] = {}
-        for sensor in device.query_sensors():
-            for profile in sensor.get_stream_profiles():
-                if profile.stream_type() == rs.stream.color and profile.format() == rs.format.rgb8:
-                    video = profile.as_video_stream_profile()
-                    rates.setdefault((video.width(), video.height()), set()).add(profile.fps())
+        rates = _sizes(rs, device)
         if spec.fps in rates.get(wanted, ()):
             return
         near = sorted(rates, key=lambda size: abs(size[0] - wanted[0]) + abs(size[1] - wanted[1]))
@@ -339,6 +344,37 @@ class RealSenseCamera:
                     if sensor.supports(option) and not sensor.is_option_read_only(option):
                         sensor.set_option(option, value)
         return None
+
+
+class Plugged(NamedTuple):
+    """A camera that is there: its words for itself, and the rates of each size (width, height) in RGB8."""
+
+    serial: str
+    model: str
+    rates: dict[tuple[int, int], set[int]]
+
+
+def plugged(context: Any = None) -> list[Plugged]:
+    """Every RealSense in a context, by default on the USB bus."""
+    rs = sdk()
+    return [
+        Plugged(
+            _info(rs, device, "serial_number"),
+            _info(rs, device, "name").removeprefix("Intel RealSense "),
+            _sizes(rs, device),
+        )
+        for device in (context or rs.context()).query_devices()
+    ]
+
+
+def _sizes(rs: ModuleType, device: Any) -> dict[tuple[int, int], set[int]]:
+    rates: dict[tuple[int, int], set[int]] = {}
+    for sensor in device.query_sensors():
+        for profile in sensor.get_stream_profiles():
+            if profile.stream_type() == rs.stream.color and profile.format() == rs.format.rgb8:
+                video = profile.as_video_stream_profile()
+                rates.setdefault((video.width(), video.height()), set()).add(profile.fps())
+    return rates
 
 
 def _same_picture(one: ImageArray, other: ImageArray) -> bool:

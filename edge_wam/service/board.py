@@ -1,4 +1,4 @@
-"""The board that a camera looks at: ChArUco, printed at true scale, its four outer corners marked for touching.
+"""The board that a camera looks at: ChArUco, printed at true scale, its outer corners marked for touching.
 
 In its own frame the board has its origin at corner A, x runs from A to B, y from A to D (downwards on the
 page), z into the page, metres. Seven squares by five of 30 mm fit on A4 and on Letter.
@@ -65,8 +65,8 @@ class Board:
         if count < LEAST_CORNERS:
             found = f"{count} of its {INNER_CORNERS} corners, {len(markers or ())} of its markers"
             raise CameraError(
-                f"the board is not seen well enough (found {found}; expected {LEAST_CORNERS} corners at least); "
-                f"try: all of it in the picture, nearer, flat, without glare or shadows on it"
+                f"the board is not seen well enough (found {found}; expected {LEAST_CORNERS} corners at "
+                f"least); try: all of it in the picture, nearer, flat, without glare or shadows on it"
             )
         return Seen(np.asarray(ids).ravel(), np.asarray(corners, np.float64).reshape(-1, 2))
 
@@ -83,7 +83,9 @@ class Board:
         ):
             side, level = (-1 if x == left else 1), (-1 if y == top else 1)
             for dx, dy in ((side, 0), (0, level)):  # the corner itself is where the two lines would meet
-                draw.line((x + dx * 4, y + dy * 4, x + dx * gap, y + dy * gap), fill=0, width=max(1, dpi // 150))
+                draw.line(
+                    (x + dx * 4, y + dy * 4, x + dx * gap, y + dy * gap), fill=0, width=max(1, dpi // 150)
+                )
             draw.text((x + side * gap, y + level * gap), name, fill=0, font=font, anchor="mm")
         y, ruler = top + high + gap * 2, round(_RULER_MM * dpi / 25.4)
         x = (image.width - ruler) // 2
@@ -123,7 +125,8 @@ def _page(dpi: int, page_mm: tuple[int, int]) -> tuple[Any, Any, Any]:
         from PIL import Image, ImageDraw, ImageFont
     except ImportError as error:
         raise _missing("Pillow", error) from error
-    image = Image.new("L", tuple(round(mm * dpi / 25.4) for mm in page_mm), 255)
+    width, height = (round(mm * dpi / 25.4) for mm in page_mm)
+    image = Image.new("L", (width, height), 255)
     return image, ImageDraw.Draw(image), ImageFont.load_default(dpi / 8)
 
 

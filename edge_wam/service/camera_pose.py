@@ -1,6 +1,6 @@
 """Where a camera is, from what it sees of a board: pure arithmetic on points.
 
-Names of transforms read from right to left: base_from_camera @ camera_from_board = base_from_board, each (4, 4).
+Transforms (4, 4) are named from right to left: base_from_camera @ camera_from_board = base_from_board.
 What a camera sees is given as rays (N, 2): x / z and y / z of each corner in the camera's frame (x right, y
 down, z forward), whatever its lens does.
 
@@ -25,7 +25,9 @@ WORST_PX = 1.0  # root mean square; corners of a flat board are found to a tenth
 WORST_TOUCH_M = 0.006
 WORST_HEIGHT_M = 0.015
 LEAST_POSES = 8
-LEAST_TURN_RAD = 0.35  # between two poses at least, about two axes: less, and the arm's errors are all there is
+LEAST_TURN_RAD = (
+    0.35  # between two poses at least, about two axes: less, and the arm's errors are all there is
+)
 WORST_SCATTER_M = 0.015
 
 
@@ -72,7 +74,7 @@ def view(points_m: FloatArray, rays: FloatArray, focal_px: float) -> View:
 
 
 def flat(x_m: float, y_m: float, yaw_rad: float, height_m: float = 0.0) -> FloatArray:
-    """base_from_board of a board that lies face up, corner A at (x, y), A to B turned by yaw from the base's x."""
+    """base_from_board of a board that lies face up: corner A at (x, y), A to B turned by yaw from x."""
     cos, sin = math.cos(yaw_rad), math.sin(yaw_rad)
     # Face up the board's z points down, and its y is to the right of its x.
     return rigid(np.array([[cos, sin, 0], [sin, -cos, 0], [0, 0, -1.0]]), (x_m, y_m, height_m))
@@ -106,9 +108,9 @@ def touched(board_m: FloatArray, tip_m: FloatArray, height_m: float | None = 0.0
     off_m: FloatArray = np.sqrt((off**2).sum(axis=1))
     if off_m.max() > WORST_TOUCH_M:
         raise CalibrationError(
-            f"the touches do not fit the board: {', '.join(f'{1e3 * one:.1f}' for one in off_m)} mm off, expected "
-            f"{1e3 * WORST_TOUCH_M:.0f} at most; try: touch the same corners in the order A, B, C, D, measure a "
-            f"square (--square-mm), or scripts/calibrate.py arm"
+            f"the touches do not fit the board: {', '.join(f'{1e3 * one:.1f}' for one in off_m)} mm off, "
+            f"expected {1e3 * WORST_TOUCH_M:.0f} at most; try: touch the corners in the order A, B, C, D, measure "
+            f"a square (--square-mm), or scripts/calibrate.py arm"
         )
     return Touched(base_from_board, off_m)
 
@@ -122,7 +124,7 @@ def _kabsch(points: FloatArray, there: FloatArray) -> FloatArray:
 
 
 def hand_eye(base_from_link: Sequence[FloatArray], camera_from_board: Sequence[FloatArray]) -> HandEye:
-    """A camera on the arm, from what its link did (act/kinematics.py's `carried`) and what it saw, pose by pose.
+    """A camera on the arm, from what its link did (act/kinematics.py) and what it saw, pose by pose.
 
     Daniilidis, Hand-Eye Calibration Using Dual Quaternions, 1999. CalibrationError: too few poses, too alike,
     or a board that did not stay where it was.
@@ -131,8 +133,8 @@ def hand_eye(base_from_link: Sequence[FloatArray], camera_from_board: Sequence[F
         raise CalibrationError(f"{len(base_from_link)} poses, expected {LEAST_POSES} at least")
     if (spread_rad := _second_turn(base_from_link)) < LEAST_TURN_RAD:
         raise CalibrationError(
-            f"the poses are too alike (turned by {math.degrees(spread_rad):.0f} degrees about a second axis, expected "
-            f"{math.degrees(LEAST_TURN_RAD):.0f}); try: bend the wrist and roll it, not only one of them"
+            f"the poses are too alike (turned by {math.degrees(spread_rad):.0f} degrees about a second axis, "
+            f"expected {math.degrees(LEAST_TURN_RAD):.0f}); try: bend the wrist and roll it, not only one of them"
         )
     cv2 = opencv()
     rotation, shift = cv2.calibrateHandEye(
@@ -161,7 +163,9 @@ def hand_eye(base_from_link: Sequence[FloatArray], camera_from_board: Sequence[F
 def _second_turn(motions: Sequence[FloatArray]) -> float:
     """How far the poses turn about the axis about which they turn second most, radians."""
     cv2 = opencv()
-    turns = np.array([cv2.Rodrigues(motions[0][:3, :3].T @ motion[:3, :3])[0].ravel() for motion in motions[1:]])
+    turns = np.array(
+        [cv2.Rodrigues(motions[0][:3, :3].T @ motion[:3, :3])[0].ravel() for motion in motions[1:]]
+    )
     turns = np.vstack([np.zeros(3), turns])
     _, _, axes = np.linalg.svd(turns - turns.mean(axis=0))
     return float(np.ptp(turns @ axes[1]))

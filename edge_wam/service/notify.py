@@ -30,6 +30,10 @@ class Notifier:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         self._socket.setblocking(False)
 
+    def starting(self, status: str, allowed_s: float) -> None:
+        """Something begins that may take so long: TimeoutStartSec= is extended, from now."""
+        self._send(f"EXTEND_TIMEOUT_USEC={round(1e6 * allowed_s)}\nSTATUS={_line(status)}")
+
     def ready(self, status: str) -> None:
         """Everything is there and verified."""
         self._status = status

@@ -160,8 +160,7 @@ def test_stopped_in_the_middle_of_a_move_it_parks_first(robot):
     robot.box.run("sudo", "systemctl", "stop", "edge-wam")
     stop_s = time.monotonic() - began_s
     said = robot.said(since)
-    assert robot.state == "inactive"
-    assert robot.box.show("Result") == "success"
+    assert (robot.state, robot.box.show("Result")) == ("inactive", "success"), said
     assert any(text.endswith("parking") for text in said)
     assert confirmed(said)
     assert robot.limp()

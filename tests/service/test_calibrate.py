@@ -3,104 +3,35 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
-import subprocess
-import sys
-import threading
-import time
-from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from person import REST_RAD, SHIPPED, Person, by_hand, robot  # noqa: F401
 
 from edge_wam.act import feetech
 from edge_wam.act.calibration import Calibration
+from edge_wam.act.feetech_bus import FeetechBus
 from edge_wam.errors import BusError, CalibrationError, EdgeWamError
-from edge_wam.service import calibrate
-from edge_wam.sim.kinematic import KinematicPlant
-from edge_wam.sim.servos import ServoChain
-from edge_wam.sim.wire import Faults, LoopPort, PtyPort
+from edge_wam.service import finding, sweeping
+from edge_wam.service.eeprom import IDS, FeetechEeprom
 from edge_wam.types import JOINTS
 
-ROOT = Path(__file__).parents[2]
-SHIPPED = ROOT / "calibration" / "so101-sim" / "arm.json"
-REST_RAD = np.array([0.1, -1.2, 0.9, 1.0, -0.3, 0.65])
-LOW_RAD = np.array([-1.920, -1.746, -1.690, -1.659, -2.744, 0.0])
-HIGH_RAD = np.array([1.920, 1.746, 1.690, 1.659, 2.842, 1.92])
 
-
-class Person:
-    """Answers in turn; while watching moves the arm by hand through `ways` (poses), then presses ENTER."""
-
-    def __init__(self, robot, answers=(), ways=()):
-        self.robot, self.answers, self.ways = robot, list(answers), [list(way) for way in ways]
-        self.heard = []
-
-    def say(self, text):
-        self.heard.append(text)
-
-    def ask(self, question):
-        self.heard.append(question)
-        answer = self.answers.pop(0)
-        if isinstance(answer, BaseException):
-            raise answer
-        return answer(self) if callable(answer) else answer
-
-    def watch(self, question, sample):
-        self.heard.append(question)
-        for pose in self.ways.pop(0):
-            self.robot.put(pose)
-            self.heard.append(sample())
-
-
-def by_hand(*, only=range(6), steps=40):
-    """One joint after another to both of its stops and back."""
-    pose, way = REST_RAD.copy(), []
-    for joint in only:
-        for target in (LOW_RAD[joint], HIGH_RAD[joint], REST_RAD[joint]):
-            for at in np.linspace(pose[joint], target, steps):
-                pose[joint] = at
-                way.append(pose.copy())
-    return way
-
-
-@pytest.fixture
-def robot(monkeypatch):
-    """Six servos whose EEPROM is fresh from the factory, encoders anywhere, on a port that opens."""
-    true = Calibration.load(SHIPPED)
-    plant = KinematicPlant(REST_RAD, LOW_RAD, HIGH_RAD)
-    chain = ServoChain(plant, true)
-    made = SimpleNamespace(plant=plant, chain=chain, faults=Faults(), true=true)
-
-    def put(pose):
-        plant.position_rad[:] = pose
-        plant.goal_rad[:] = pose
-        chain.update()
-
-    def sleep(seconds):
-        for _ in range(round(seconds * 300)):
-            plant.step()
-            chain.update()
-
-    made.put, made.sleep = put, sleep
-    made.open = lambda *words: LoopPort(chain, faults=made.faults)
-    monkeypatch.setattr(calibrate, "open_port", made.open)
-    return made
+def bus_of(robot):
+    return FeetechBus(robot.open(""), IDS)
 
 
 def eeprom(robot):
-    bus = calibrate.FeetechBus(robot.open(), calibrate.IDS)
-    return [[bus.read(i, register) for register in calibrate.EEPROM] for i in calibrate.IDS]
+    bus = bus_of(robot)
+    return [[bus.read(i, register) for register in FeetechEeprom.registers] for i in IDS]
 
 
 def test_a_sweep_by_hand_finds_the_calibration_and_writes_it_everywhere(robot, tmp_path):
     person = Person(robot, ["y", "y"], [by_hand()])
-    made = calibrate.calibrate_arm(person, tmp_path / "me" / "arm.json", "/dev/a", 1_000_000)
+    made = sweeping.calibrate_arm(person, tmp_path / "me" / "arm.json", "/dev/a", 1_000_000)
     assert [joint.id for joint in made.joints] == [1, 2, 3, 4, 5, 6]
-    bus = calibrate.FeetechBus(robot.open(), calibrate.IDS)
-    present = np.array([bus.read(i, feetech.PRESENT_POSITION) for i in calibrate.IDS])
+    bus = bus_of(robot)
+    present = np.array([bus.read(i, feetech.PRESENT_POSITION) for i in IDS])
     # The stops of the wrist are not symmetrical, so the middle of its range is not quite its zero.
     assert np.abs(made.to_rad(present) - REST_RAD).max() < 0.06
     assert [[j.homing_offset, j.range_min, j.range_max] for j in made.joints] == eeprom(robot)
@@ -108,22 +39,22 @@ def test_a_sweep_by_hand_finds_the_calibration_and_writes_it_everywhere(robot, t
     assert again.joints == made.joints
     content = json.loads((tmp_path / "me" / "arm.json").read_text())
     assert set(content["gripper"]) == {"id", "drive_mode", "homing_offset", "range_min", "range_max"}
-    bus = calibrate.FeetechBus(robot.open(), calibrate.IDS)
-    assert [bus.read(i, feetech.LOCK) for i in calibrate.IDS] == [1] * 6
-    assert [bus.read(i, feetech.TORQUE_ENABLE) for i in calibrate.IDS] == [0] * 6
+    bus = bus_of(robot)
+    assert [bus.read(i, feetech.LOCK) for i in IDS] == [1] * 6
+    assert [bus.read(i, feetech.TORQUE_ENABLE) for i in IDS] == [0] * 6
 
 
 def test_what_was_there_before_is_kept(robot, tmp_path):
     path = tmp_path / "arm.json"
     path.write_text("the former one")
-    calibrate.calibrate_arm(Person(robot, ["y", "y"], [by_hand()]), path, "/dev/a", 1_000_000)
+    sweeping.calibrate_arm(Person(robot, ["y", "y"], [by_hand()]), path, "/dev/a", 1_000_000)
     kept = [p for p in tmp_path.iterdir() if p.suffix == ".bak"]
     assert [p.read_text() for p in kept] == ["the former one"]
 
 
 def test_a_joint_that_was_not_moved_is_asked_for_again(robot, tmp_path):
     person = Person(robot, ["y", "y"], [by_hand(only=range(5)), by_hand(only=[5])])
-    calibrate.calibrate_arm(person, tmp_path / "arm.json", "/dev/a", 1_000_000)
+    sweeping.calibrate_arm(person, tmp_path / "arm.json", "/dev/a", 1_000_000)
     refused = [text for text in person.heard if text.startswith("not yet: ")]
     assert refused == ["not yet: gripper was moved through 0 degrees; an SO-101's goes through 75 at least: "
                        "move it to both of its stops"]  # fmt: skip
@@ -135,19 +66,19 @@ def test_whoever_does_not_say_yes_finds_everything_as_it_was(robot, tmp_path, an
     path.write_text("the former one")
     before = eeprom(robot)
     with pytest.raises((EdgeWamError, KeyboardInterrupt)):
-        calibrate.calibrate_arm(Person(robot, ["y", answer], [by_hand()]), path, "/dev/a", 1_000_000)
+        sweeping.calibrate_arm(Person(robot, ["y", answer], [by_hand()]), path, "/dev/a", 1_000_000)
     assert eeprom(robot) == before
     assert path.read_text() == "the former one"
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_an_arm_that_nobody_holds_is_not_let_go(robot, tmp_path):
-    bus = calibrate.FeetechBus(robot.open(), calibrate.IDS)
-    for i in calibrate.IDS:
+    bus = bus_of(robot)
+    for i in IDS:
         bus.write(i, feetech.TORQUE_ENABLE, 1)
     with pytest.raises(EdgeWamError, match="nothing was changed"):
-        calibrate.calibrate_arm(Person(robot, ["n"]), tmp_path / "arm.json", "/dev/a", 1_000_000)
-    assert [bus.read(i, feetech.TORQUE_ENABLE) for i in calibrate.IDS] == [1] * 6
+        sweeping.calibrate_arm(Person(robot, ["n"]), tmp_path / "arm.json", "/dev/a", 1_000_000)
+    assert [bus.read(i, feetech.TORQUE_ENABLE) for i in IDS] == [1] * 6
 
 
 def test_a_cable_that_comes_out_on_the_way_says_what_could_not_be_put_back(robot, tmp_path):
@@ -157,7 +88,7 @@ def test_a_cable_that_comes_out_on_the_way_says_what_could_not_be_put_back(robot
 
     person = Person(robot, ["y", pulled], [by_hand()])
     with pytest.raises(BusError, match=r"could not be put back .* servo 1: -412, 783, 3311"):
-        calibrate.calibrate_arm(person, tmp_path / "arm.json", "/dev/a", 1_000_000)
+        sweeping.calibrate_arm(person, tmp_path / "arm.json", "/dev/a", 1_000_000)
     assert not (tmp_path / "arm.json").exists()
 
 
@@ -168,14 +99,14 @@ def test_a_jump_is_no_sweep(robot, tmp_path):
     robot.put(np.where(np.arange(6) == 0, -1.9, REST_RAD))
     person = Person(robot, ["y", "y"], [[jump]])
     with pytest.raises(CalibrationError, match="shoulder_pan moved too fast"):
-        calibrate.calibrate_arm(person, tmp_path / "arm.json", "/dev/a", 1_000_000)
+        sweeping.calibrate_arm(person, tmp_path / "arm.json", "/dev/a", 1_000_000)
     assert eeprom(robot) == before
 
 
 def test_a_silent_servo_is_named_in_words(robot, tmp_path):
     robot.faults.drop(100, servo_id=3)
     with pytest.raises(BusError, match=r"no reply from elbow_flex \(the one at the elbow\)"):
-        calibrate.calibrate_arm(Person(robot), tmp_path / "arm.json", "/dev/a", 1_000_000)
+        sweeping.calibrate_arm(Person(robot), tmp_path / "arm.json", "/dev/a", 1_000_000)
 
 
 # --- verify ---------------------------------------------------------------------------------
@@ -183,7 +114,7 @@ def test_a_silent_servo_is_named_in_words(robot, tmp_path):
 
 def test_verify_moves_each_joint_a_little_and_lets_go(robot):
     person = Person(robot, ["y"])
-    assert calibrate.verify(person, SHIPPED, "/dev/a", 1_000_000, robot.sleep)
+    assert sweeping.verify(person, SHIPPED, "/dev/a", 1_000_000, sleep=robot.sleep)
     assert sum("ok" in text for text in person.heard) == len(JOINTS)
     assert np.abs(robot.plant.position_rad - REST_RAD).max() < 0.02  # it came back
     assert not robot.plant.torque_on.any()
@@ -198,14 +129,14 @@ def test_verify_finds_a_joint_that_is_stuck(robot):
         robot.plant.position_rad[2] = held
 
     person = Person(robot, ["y"])
-    assert not calibrate.verify(person, SHIPPED, "/dev/a", 1_000_000, sleep)
+    assert not sweeping.verify(person, SHIPPED, "/dev/a", 1_000_000, sleep=sleep)
     (bad,) = [text for text in person.heard if "does not follow" in text]
     assert bad.startswith("elbow_flex")
 
 
 def test_verify_asks_before_anything_moves(robot):
     with pytest.raises(EdgeWamError, match="nothing was moved"):
-        calibrate.verify(Person(robot, [""]), SHIPPED, "/dev/a", 1_000_000, robot.sleep)
+        sweeping.verify(Person(robot, [""]), SHIPPED, "/dev/a", 1_000_000, sleep=robot.sleep)
     assert not robot.plant.torque_on.any()
 
 
@@ -214,19 +145,19 @@ def test_verify_asks_before_anything_moves(robot):
 
 def test_the_only_port_is_taken_and_of_several_one_is_picked(robot, monkeypatch):
     there = ["/dev/serial/by-id/one", "/dev/ttyACM0", "/dev/ttyS0"]
-    monkeypatch.setattr(calibrate, "existing_ports", lambda: there)
-    assert calibrate.choose_port(Person(robot), "") == "/dev/serial/by-id/one"
+    monkeypatch.setattr(finding, "existing_ports", lambda: there)
+    assert finding.choose_port(Person(robot), "") == "/dev/serial/by-id/one"
     there.insert(1, "/dev/serial/by-id/two")
-    assert calibrate.choose_port(Person(robot, ["2"]), "") == "/dev/serial/by-id/two"
+    assert finding.choose_port(Person(robot, ["2"]), "") == "/dev/serial/by-id/two"
     with pytest.raises(EdgeWamError, match=r"expected a number from 1 to 2, found 'x'; try: --port"):
-        calibrate.choose_port(Person(robot, ["x"]), "")
+        finding.choose_port(Person(robot, ["x"]), "")
     there.clear()
     with pytest.raises(BusError, match="no serial port"):
-        calibrate.choose_port(Person(robot), "")
+        finding.choose_port(Person(robot), "")
 
 
 class OneServo:
-    """A wire on which factory-new servos hang, one at a time: the others listen at another speed."""
+    """A wire on which factory-new servos hang, one at a time: the others listen at a speed that nobody tries."""
 
     def __init__(self, robot):
         self.every = robot.chain.servos
@@ -237,7 +168,7 @@ class OneServo:
 
     def connect(self, servos):
         for servo in self.every:
-            servo.memory[feetech.BAUD.address] = 0 if servo in servos else 7
+            servo.memory[feetech.BAUD.address] = 0 if servo in servos else 5
 
 
 def test_ids_are_given_one_by_one_from_the_gripper_on(robot):
@@ -248,7 +179,7 @@ def test_ids_are_given_one_by_one_from_the_gripper_on(robot):
         return ""
 
     person = Person(robot, [next_one] * 6)
-    calibrate.set_ids(person, "/dev/a", 1_000_000)
+    finding.set_ids(person, "/dev/a", 1_000_000)
     assert [servo.memory[feetech.ID.address] for servo in wire.every] == [1, 2, 3, 4, 5, 6]
     assert "gripper has the id 6 (it was 1)" in person.heard
     assert "shoulder_pan has the id 1" in person.heard
@@ -263,58 +194,4 @@ def test_two_servos_at_once_are_not_renamed(robot):
         return ""
 
     with pytest.raises(BusError, match=r"2 servos answer .*\(ids 1, 9\); try: connect exactly one"):
-        calibrate.set_ids(Person(robot, [both]), "/dev/a", 1_000_000)
-
-
-# --- a person at a terminal -----------------------------------------------------------------
-
-
-def test_the_script_at_a_terminal(tmp_path):
-    """The whole program under a pty, its arm on another, moved while it watches."""
-    true = Calibration.load(SHIPPED)
-    plant = KinematicPlant(REST_RAD, LOW_RAD, HIGH_RAD)
-    chain = ServoChain(plant, true)
-    out = tmp_path / "arm.json"
-    master, slave = pty.openpty()
-    with PtyPort(chain, wire_time=False) as wire:
-        words = [sys.executable, str(ROOT / "scripts/calibrate.py"), "arm", "--port", wire.path]
-        child = subprocess.Popen(
-            [*words, "--out", str(out)], stdin=slave, stdout=slave, stderr=slave, cwd=tmp_path
-        )
-        os.close(slave)
-        text, done = [""], threading.Event()
-
-        def listen():
-            while not done.is_set():
-                try:
-                    text[0] += os.read(master, 4096).decode(errors="replace")
-                except OSError:
-                    return
-
-        listener = threading.Thread(target=listen, daemon=True)
-        listener.start()
-
-        def until(words, limit_s=60.0):
-            end_s = time.monotonic() + limit_s
-            while words not in text[0]:
-                assert child.poll() is None, text[0]
-                assert time.monotonic() < end_s, text[0]
-                time.sleep(0.02)
-
-        until("Is somebody holding it?")
-        os.write(master, b"y\n")
-        until("press ENTER")
-        for pose in by_hand(steps=12):
-            plant.position_rad[:] = pose
-            plant.goal_rad[:] = pose
-            chain.update()
-            time.sleep(0.03)
-        os.write(master, b"\n")
-        until("Write this to")
-        os.write(master, b"y\n")
-        assert child.wait(30) == 0, text[0]
-        done.set()
-    os.close(master)
-    assert "written: " in text[0]
-    for ours, right in zip(Calibration.load(out).joints[:5], true.joints, strict=False):
-        assert abs(ours.homing_offset - right.homing_offset) <= 40  # the wrist's stops are not symmetrical
+        finding.set_ids(Person(robot, [both]), "/dev/a", 1_000_000)
