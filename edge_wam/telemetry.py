@@ -157,8 +157,9 @@ def create(instance: str, plan: Plan, stack: contextlib.ExitStack) -> Boxes:
     return boxes
 
 
-def attach(instance: str, *, asking: bool = False) -> tuple[Plan, Boxes]:
-    """Open all boxes of a robot that runs, to read; `asking` opens ASKED to write.
+def attach(instance: str, *, asking: bool = False, thinking: bool = False) -> tuple[Plan, Boxes]:
+    """Open all boxes of a robot that runs, to read; `asking` opens ASKED to write, `thinking` what the policy
+    tells (chunks, sights, dreams).
 
     EdgeWamError if no robot of this name runs, or if we may not.
     """
@@ -174,14 +175,14 @@ def attach(instance: str, *, asking: bool = False) -> tuple[Plan, Boxes]:
         if letter is None:
             raise FileNotFoundError(told.name)
         plan = Plan.read(bytes(letter.record["json"]).decode())
-        sights = tuple(box(f"sight-{name}", frame_type(h, w)) for name, h, w in plan.cameras)
+        sights = tuple(box(f"sight-{name}", frame_type(h, w), not thinking) for name, h, w in plan.cameras)
         return plan, Boxes(
             told,
             box("ticks", TICK),
             box("events", EVENT),
-            box("chunks", CHUNK),
+            box("chunks", CHUNK, not thinking),
             sights,
-            box("dreams", dream_type(*plan.dream)),
+            box("dreams", dream_type(*plan.dream), not thinking),
             box("asked", ASKED, readonly=not asking),
         )
     except (OSError, TypeError, ValueError, KeyError) as error:

@@ -231,7 +231,7 @@ def policy_main(
     cameras = open_cameras(settings.sight)
     states, chunks = Mailbox.open(settings.state_box, STATE), Mailbox.open(settings.chunk_box, CHUNK)
     recorder = Recorder(Path(settings.record_to), policy.ahead_s) if settings.record_to else None
-    outlook = Outlook(attach(settings.outlet)[1]) if settings.outlet else None
+    outlook = Outlook(attach(settings.outlet, thinking=True)[1]) if settings.outlet else None
     onlookers = [onlooker for onlooker in (recorder, outlook) if onlooker is not None]
     replan_s = settings.replan_s or manifest.replan_s
     worker = Worker(policy, manifest.dt_s, manifest.committed_rows_max, replan_s, states, time.monotonic)
