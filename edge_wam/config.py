@@ -26,6 +26,7 @@
     confirm = "unsure"                      # ask back where something was left open; or always, never
     wake = ""                               # a word that a command must follow, as "robot"; "": none
     answers = "off"                         # off, sounds, or speech (by espeak-ng)
+    missing = "refuse"                      # or allow: without a voice it starts, says so, and tries again
 
     [stale]                                 # how long each source may be silent
     park_after_s = 2.0                      # no plan: hold at once, park after this
@@ -94,7 +95,7 @@ class CameraConfig:
 @dataclass(frozen=True, slots=True)
 class VoiceConfig:
     """The recogniser, its language, and where it hears; when it asks back, the word that calls it, and how it
-    answers. '' leaves a choice to the machine."""
+    answers; whether it may be missing. '' leaves a choice to the machine."""
 
     engine: str
     language: str
@@ -103,6 +104,7 @@ class VoiceConfig:
     confirm: str
     wake: str
     answers: str
+    missing: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +229,7 @@ def _voice(table: Table) -> VoiceConfig:
         table.text("confirm", "unsure", of=CONFIRM),
         table.text("wake", ""),
         table.text("answers", "off", of=ANSWERS),
+        table.text("missing", "refuse", of=("refuse", "allow")),
     )
     table.done()
     return made

@@ -16,15 +16,18 @@ from edge_wam.loop import run
 from edge_wam.mailbox import remove_leftovers
 from edge_wam.manifest import Manifest
 from edge_wam.orders import Order, Orders, Verb, VoiceOrders
-from edge_wam.persist import persist
+from edge_wam.persist import BACK, persist
 from edge_wam.pilot import Pilot
 from edge_wam.process import on_interrupt
 from edge_wam.realtime import realtime
 from edge_wam.robot import Staged, check, house, meaning, microphone
+from edge_wam.service.journal import Journal
 from edge_wam.service.notify import Notifier
 from edge_wam.teller import Teller
 from edge_wam.ticklog import TickLog
 from edge_wam.types import JOINTS, Words
+
+MARGIN_S = 10.0  # beyond what a part is given to start: for what comes before the next part
 
 
 def live(config: Config, manifest: Manifest, staged: Staged | None = None) -> int:
@@ -32,6 +35,10 @@ def live(config: Config, manifest: Manifest, staged: Staged | None = None) -> in
     remove_leftovers()
     given, log, systemd = Orders(), TickLog(len(JOINTS)), Notifier()
     name, clock, rate_hz = config.robot.name, MonotonicClock(), config.robot.control_hz
+    journal = Journal(name)
+
+    def starting(what: str, ready_s: float) -> None:
+        systemd.starting(f"starting the {what}", ready_s + MARGIN_S)
 
     def leave() -> None:
         systemd.stopping()
@@ -43,27 +50,43 @@ def live(config: Config, manifest: Manifest, staged: Staged | None = None) -> in
         _, limits, _ = check(config, manifest)
         boxes = telemetry.create(name, plan_of(config, manifest, limits), stack)
         robot = stack.enter_context(
-            house(config, manifest, sound=sound, staged=staged, outlet=name, say=tell)
+            house(config, manifest, sound=sound, staged=staged, outlet=name, say=tell, starting=starting)
         )
         pilot = Pilot(robot.limits, config.stale.patience, robot.health)
         outlet = Broadcast(boxes, log, pilot)
         asked = telemetry.Asked(boxes.asked, [command.tokens for command in manifest.commands], given)
 
+        lacking = f" (no voice: {robot.lacking})" if robot.lacking else ""
+
+        def happened(kind: str, text: str, t_s: float) -> None:
+            if not journal.event(kind, text, {}):
+                tell(text)
+            outlet.tell(kind, text, t_s)
+
         def note(words: Words, meant: str | None) -> None:
-            tell(f'heard: "{words.text}"' + ("" if meant else " (no command)"))
+            nonlocal lacking
+            lacking = ""
+            text = f'heard: "{words.text}"' + ("" if meant else " (no command)")
+            fields = {"HEARD": words.text, "MEANT": meant or "", "CONFIDENCE": f"{words.confidence:.2f}"}
+            if not journal.event("heard", text, fields):
+                tell(text)
             outlet.tell("heard", words.text, words.t_s, meant or "", words.confidence)
+
+        def of_the_bus(text: str) -> None:
+            happened("note" if text == BACK else "fault", text, clock.now_s())
 
         orders = VoiceOrders(robot.heard, meaning(manifest), given, note)
         tell("ready; say a command, or press Ctrl-C to park and leave")
-        systemd.ready("ready")
+        systemd.ready(f"ready{lacking}")
+        if lacking:
+            happened("fault", f"started{lacking}", clock.now_s())
 
         def beat(t_s: float) -> None:
-            systemd.beat(t_s, doing(pilot))
+            systemd.beat(t_s, doing(pilot) + lacking)
             for order, by in asked.take():
                 tell(f"{by or 'somebody'} asks: {order.verb.value} {order.command}".rstrip())
             for event in pilot.news():
-                tell(event.text)
-                outlet.tell(event.kind, event.text, event.t_s)
+                happened(event.kind, event.text, event.t_s)
 
         def fly() -> None:
             try:
@@ -72,7 +95,7 @@ def live(config: Config, manifest: Manifest, staged: Staged | None = None) -> in
                 pilot.lost(clock.now_s())
 
         with on_interrupt(leave), realtime(say=tell):
-            persist(fly, robot.reconnect, orders, clock, tell, beat)
+            persist(fly, robot.reconnect, orders, clock, of_the_bus, beat)
     return 0
 
 

@@ -10,6 +10,7 @@ from edge_wam.orders import OrderSource, Verb
 
 LOOK_S = 0.1
 PAUSE_S, LONGEST_PAUSE_S = 0.5, 5.0
+BACK = "the arm is back, and held where it is; say the command again"
 
 
 def persist(
@@ -33,7 +34,7 @@ def persist(
             tell(f"{error} Waiting for the arm.")
         if not _back(reconnect, orders, clock, tell, beat):
             return
-        tell("the arm is back, and held where it is; say the command again")
+        tell(BACK)
 
 
 def _back(

@@ -24,7 +24,7 @@ from edge_wam.act.health import Health
 from edge_wam.act.limits import load_guards
 from edge_wam.act.plug import Plug
 from edge_wam.config import SIMULATED, Config
-from edge_wam.errors import ConfigError
+from edge_wam.errors import ConfigError, EdgeWamError
 from edge_wam.mailbox import Mailbox, private_name
 from edge_wam.manifest import Manifest, refuse_disagreements
 from edge_wam.messages import CHUNK, HEARD, STATE, HeardReader
@@ -156,7 +156,7 @@ class Staged(NamedTuple):
 @dataclass
 class House:
     """A robot that is ready to run: its arm, how to get it back once its cable came out, policy and ears,
-    and the simulation's stage if there is one."""
+    and the simulation's stage if there is one. lacking: why there is no voice, where there need not be."""
 
     arm: Arm
     reconnect: Callable[[], None]
@@ -166,6 +166,7 @@ class House:
     heard: HeardReader
     kept: tuple[Kept, ...]
     stage: Stage | None
+    lacking: str
 
 
 class Stage:
@@ -270,10 +271,12 @@ def house(
     staged: Staged | None = None,
     outlet: str = "",
     say: Callable[[str], None] = print,
+    starting: Callable[[str, float], object] = lambda what, ready_s: None,
 ) -> Iterator[House]:
     """Start every process and connect the arm; stop them all on the way out, whatever happened.
 
-    outlet: name of the boxes that others may look into (telemetry.py); made before, by the caller.
+    outlet: name of the boxes that others may look into (telemetry.py); made before, by the caller. starting
+    is told what is waited for next, and for how long at most (s).
     """
     calibration, limits, health = check(config, manifest)
     with contextlib.ExitStack() as stack:
@@ -303,15 +306,22 @@ def house(
         if sound is not None:
             hearing = _voice_settings(config, manifest)
             kept.append(keep("voice", VOICE_READY_S, voice_main, hearing, sound.open_source))
+        lacking = ""
         for one in reversed(kept):  # the voice is there first
-            one.wait_ready()
+            starting(one.name, one.ready_s)
+            try:
+                one.wait_ready()
+            except EdgeWamError as error:
+                if one.name != "voice" or config.voice.missing != "allow":
+                    raise
+                lacking = str(error)
         arm = family.arm(bus, calibration)
         arm.connect()
 
         stack.enter_context(Keeper(kept, say))
         thinker = RemoteThinker(states, chunks)
         back = functools.partial(reconnect, arm, plug, config.robot.baud_bps)
-        yield House(arm, back, limits, health, thinker, HeardReader(heard), tuple(kept), stage)
+        yield House(arm, back, limits, health, thinker, HeardReader(heard), tuple(kept), stage, lacking)
 
 
 def reconnect(arm: Arm, plug: Plug, baud_bps: int) -> None:

@@ -26,9 +26,8 @@ class Kept:
     """A child that is started again. Owned by one Keeper; `stop` and what it says may be asked anywhere."""
 
     def __init__(self, name: str, main: Main, args: tuple[Any, ...], ready_s: float) -> None:
-        self.name, self.restarts = name, 0
+        self.name, self.ready_s, self.restarts = name, ready_s, 0
         self._make: Callable[[], Child] = functools.partial(Child, name, main, args)
-        self._ready_s = ready_s
         self._lock = threading.Lock()
         self._stopped = False
         self._child = self._make()
@@ -51,7 +50,7 @@ class Kept:
 
     def wait_ready(self) -> None:
         """Wait for the first one. EdgeWamError if it dies first: what never worked is not tried again."""
-        self._child.wait_ready(self._ready_s)
+        self._child.wait_ready(self.ready_s)
 
     def stop(self) -> None:
         """End it for good."""

@@ -11,6 +11,10 @@
 #
 #     sudo systemctl start edge-wam
 #
+# Several robots: each has its settings in /etc/edge-wam/NAME.toml, and is started by
+#
+#     sudo systemctl start edge-wam@NAME
+#
 # EDGE_WAM_ROOT=DIR installs into another root folder (an image) and starts nothing; EXTRAS chooses packages.
 set -euo pipefail
 HERE=$(cd "$(dirname "$0")/.." && pwd)
@@ -19,6 +23,7 @@ PYTHON=${PYTHON:-python3}
 OPT=$ROOT/opt/edge-wam ETC=$ROOT/etc/edge-wam
 FILES=$HERE/edge_wam/service/files
 UNIT=$ROOT/etc/systemd/system/edge-wam.service
+TEMPLATE=$ROOT/etc/systemd/system/edge-wam@.service
 RULES=$ROOT/etc/udev/rules.d/60-edge-wam.rules
 SYSUSERS=$ROOT/usr/lib/sysusers.d/edge-wam.conf
 say() { echo "install: $*"; }
@@ -45,6 +50,12 @@ switch() { # make version $1 the one that runs
     ln -sfn "$1" "$OPT/.venv.new"
     mv -T "$OPT/.venv.new" "$OPT/venv"
 }
+robots() { # the units of the robots beside the first
+    local path
+    for path in "$ETC"/*.toml; do
+        case $(basename "$path" .toml) in config | '*') ;; *) echo "edge-wam@$(basename "$path" .toml)" ;; esac
+    done
+}
 reload() {
     live || return 0
     systemctl daemon-reload
@@ -52,9 +63,9 @@ reload() {
 }
 
 if [ "$WAY" = uninstall ]; then
-    if live; then systemctl disable --now edge-wam || true; fi
+    if live; then systemctl disable --now edge-wam $(robots) || true; fi
     rm -rf "$OPT"
-    rm -f "$UNIT" "$RULES" "$SYSUSERS"
+    rm -f "$UNIT" "$TEMPLATE" "$RULES" "$SYSUSERS"
     reload
     say "removed; $ETC and ${ROOT}/var/lib/edge-wam are still there"
     exit 0
@@ -65,7 +76,7 @@ if [ "$WAY" = rollback ]; then
     before=$(whole | grep -vx "$now" | tail -1 || true)
     [ -n "$before" ] || die "there is no version before $now"
     switch "$before"
-    if live; then systemctl try-restart edge-wam; fi
+    if live; then systemctl try-restart edge-wam $(robots); fi
     say "$now -> $before"
     exit 0
 fi
@@ -98,6 +109,9 @@ cp -r "$HERE/models" "$HERE/calibration" "$new/share/edge-wam/"
 install -D -m 644 "$FILES/edge-wam.sysusers" "$SYSUSERS"
 install -D -m 644 "$FILES/60-edge-wam.rules" "$RULES"
 install -D -m 644 "$FILES/edge-wam.service" "$UNIT"
+# The same for a robot by name: its settings, and the name by which others ask for it.
+sed -e '/^Description=/s/$/ (%i)/' -e 's#/etc/edge-wam/config\.toml#/etc/edge-wam/%i.toml#' \
+    -e '/^ExecStart=/s/$/ --set robot.name=%i/' "$FILES/edge-wam.service" >"$TEMPLATE"
 if [ ! -e "$ETC/config.toml" ]; then
     install -D -m 644 "$FILES/config.toml" "$ETC/config.toml"
     say "wrote $ETC/config.toml: a simulated robot; name your arm and cameras there"
@@ -120,6 +134,6 @@ if live; then
     as=(runuser -u edge-wam -- env EDGE_WAM_HOME="$OPT/venv/share/edge-wam" EDGE_WAM_STATE=/var/lib/edge-wam)
     "${as[@]}" "$OPT/venv/bin/edge-wam" compile --config "$ETC/config.toml" || say "no engine was compiled; the graphs run as they are"
     "${as[@]}" "$OPT/venv/bin/edge-wam" doctor --config "$ETC/config.toml" || true
-    if systemctl is-active --quiet edge-wam; then systemctl restart edge-wam; fi
+    systemctl try-restart edge-wam $(robots)
     say "now: sudo systemctl start edge-wam"
 fi

@@ -27,7 +27,8 @@ class Journal:
         """robot: what it is called; stream: the file descriptor whose lines the journal takes."""
         environment = os.environ if environment is None else environment
         self._robot, self._path = robot, str(path)
-        self._there = environment.get("JOURNAL_STREAM", "") == _name(stream)
+        told = environment.get("JOURNAL_STREAM", "")
+        self._there = bool(told) and told == _name(stream)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         self._socket.setblocking(False)
 
@@ -62,9 +63,9 @@ def _field(name: str, value: str) -> bytes:
 
 
 def _name(stream: int) -> str:
-    """A file descriptor as JOURNAL_STREAM names it; no name is ever '-'."""
+    """A file descriptor as JOURNAL_STREAM names it; '' if it is closed."""
     try:
         found = os.fstat(stream)
     except OSError:
-        return "-"
+        return ""
     return f"{found.st_dev}:{found.st_ino}"

@@ -1,4 +1,4 @@
-"""A robot that was installed in a box (booted.py), and what a person, a cable and an operating system do to it."""
+"""A robot installed in a box (booted.py), and what a person, a cable and an operating system do to it."""
 
 from __future__ import annotations
 
@@ -68,6 +68,11 @@ class Appliance:
         self.box.write(SETTINGS, GOOD)
         self.box.run("systemctl", "daemon-reload")
         self.box.run("systemctl", "start", "stage")
+
+    def change(self, text: str, unit: str = "edge-wam") -> None:
+        """One more drop-in of the unit; '' takes it away again."""
+        self.box.write(f"{UNITS}/{unit}.service.d/more.conf", text)
+        self.box.run("systemctl", "daemon-reload")
 
     # --- the service ------------------------------------------------------------------------------
 

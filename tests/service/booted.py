@@ -1,11 +1,11 @@
-"""Machines to install on: Debian with its own systemd as PID 1, in namespaces of this one (`make test-service`).
+"""Machines to install on: Debian, its own systemd as PID 1, in namespaces of this one (`make test-service`).
 
     with Box("bookworm") as box:
         box.run("systemctl", "start", "edge-wam")
 
-Roots (mmdebstrap) and wheels are made once and kept in a cache outside the tree, by what they were made from.
-A box is util-linux's unshare in a control group of its own: processes, mounts, network (none) and hostname are
-its own, everything it writes is memory. It dies with whoever started it, however that dies.
+Roots (mmdebstrap) and wheels are made once and kept in a cache outside the tree, by what they were made of.
+A box is util-linux's unshare in a control group of its own: processes, mounts, network (none) and hostname
+are its own, everything it writes is memory. It dies with whoever started it, however that dies.
 """
 
 from __future__ import annotations

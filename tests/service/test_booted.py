@@ -160,6 +160,9 @@ def test_stopped_in_the_middle_of_a_move_it_parks_first(robot):
     robot.box.run("sudo", "systemctl", "stop", "edge-wam")
     stop_s = time.monotonic() - began_s
     said = robot.said(since)
+    seen = robot.box.journal("--unit=edge-wam", "EVENT=park", since=since)
+    assert seen
+    assert {entry["ROBOT"] for entry in seen} == {"main"}
     assert (robot.state, robot.box.show("Result")) == ("inactive", "success"), said
     assert any(text.endswith("parking") for text in said)
     assert confirmed(said)
@@ -174,3 +177,62 @@ def confirmed(said: list[str]) -> bool:
     """Whether every servo has confirmed to edge-wam-safe-stop that it is limp."""
     found = [json.loads(text) for text in said if text.startswith('{"way": "release"')]
     return bool(found) and found[-1]["confirmed"] and len(found[-1]["servos"]) == 6
+
+
+def test_a_model_that_takes_long_to_load_asks_for_its_time(robot):
+    robot.change("[Service]\nTimeoutStartSec=10\nEnvironment=STAGED_SLOW_S=20\n")
+    code, start_s = robot.start()
+    robot.change("")
+    assert code == 0
+    assert start_s > 20
+    robot.box.run("systemctl", "stop", "edge-wam")
+    seen = "TimeoutStartSec=10, extended"
+    robot.note("a model that loads for 20 s", "inactive, active", 0, start_s, seen)
+
+
+def test_without_a_microphone_it_starts_only_where_it_may(robot):
+    robot.ask("mute")
+    since = robot.box.cursor()
+    code, _ = robot.start()
+    assert code != 0
+    robot.box.run("systemctl", "stop", "edge-wam")
+    reason = next(text for text in robot.said(since) if text.startswith("edge-wam: "))
+    assert "no microphone" in reason
+    robot.box.write(SETTINGS, GOOD + '[voice]\nmissing = "allow"\n')
+    code, start_s = robot.start()
+    assert code == 0
+    assert "no microphone" in robot.status
+    status = robot.status
+    heard_s = robot.obeys("home", tries=8)
+    assert "no voice" not in robot.status
+    robot.box.write(SETTINGS, GOOD)
+    robot.box.run("systemctl", "stop", "edge-wam")
+    seen = f'refused; allowed: STATUS "{status}"; plugged in, obeys after {heard_s:.0f} s'
+    robot.note("no microphone", "inactive, activating; active", 0, start_s, seen)
+
+
+def test_two_robots_stand_side_by_side(robot):
+    here = f"{SOURCE}/tests/service/box/staged.py"
+    robot.change(
+        "[Service]\nExecStart=\nDeviceAllow=char-pts rw\nEnvironment=MUJOCO_GL=egl\nExecStart=/opt/edge-wam/"
+        f"venv/bin/python {here} /etc/edge-wam/%i.toml --set robot.name=%i\n",
+        unit="edge-wam@",
+    )
+    robot.box.write("/etc/edge-wam/left.toml", GOOD)
+    robot.box.write("/etc/edge-wam/right.toml", '[robot]\nport = "sim"\n')
+    left, right = "edge-wam@left", "edge-wam@right"
+    began_s = time.monotonic()
+    robot.box.run("sudo", "systemctl", "start", left, right, timeout_s=120)
+    both_s = time.monotonic() - began_s
+    names = robot.box.run("ls", "/dev/shm").stdout.split()
+    assert {"edge-wam.robot-left.plan", "edge-wam.robot-right.plan"} <= set(names)
+    pid = robot.box.show("MainPID", right)
+    robot.box.run("systemctl", "kill", "--kill-who=main", "--signal=KILL", left)
+    robot.box.wait(lambda: robot.box.show("NRestarts", left) == "1", 30.0)
+    robot.box.wait(lambda: robot.box.show("ActiveState", left) == "active", 60.0)
+    assert (robot.box.show("MainPID", right), robot.box.show("ActiveState", right)) == (pid, "active")
+    began_s = time.monotonic()
+    robot.box.run("systemctl", "stop", left, right)
+    assert robot.limp()
+    seen = f"left killed and back, right untouched; both stopped in {time.monotonic() - began_s:.1f} s"
+    robot.note("edge-wam@left, edge-wam@right", "active, active", 1, both_s, seen)

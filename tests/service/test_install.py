@@ -127,6 +127,18 @@ def test_a_wheel_of_something_else_is_not_installed(machine, tmp_path):
     assert "--no-index --find-links" in machine.calls.read_text()
 
 
+def test_a_robot_by_name_has_its_own_settings_to_start_and_to_stop(machine):
+    machine.run()
+    units = machine.root / "etc/systemd/system"
+    one, named = ((units / name).read_text() for name in ("edge-wam.service", "edge-wam@.service"))
+    differ = [pair for pair in zip(one.splitlines(), named.splitlines(), strict=True) if pair[0] != pair[1]]
+    assert [line.partition("=")[0] for line, _ in differ] == ["Description", "ExecStart", "ExecStopPost"]
+    assert differ[1][1].endswith("run --config /etc/edge-wam/%i.toml --set robot.name=%i")
+    assert differ[2][1].endswith("edge-wam-safe-stop --config /etc/edge-wam/%i.toml release")
+    machine.run("--uninstall")
+    assert list(units.iterdir()) == []
+
+
 def test_a_jetson_gets_its_own_packages(machine):
     (machine.root / "etc").mkdir()
     (machine.root / "etc/nv_tegra_release").write_text("# R36 (release)\n")

@@ -43,6 +43,12 @@ def test_ready_and_stopping_are_said(manager):
     assert heard(listening) == ["READY=1\nSTATUS=ready", "STOPPING=1"]
 
 
+def test_what_takes_long_asks_for_its_time(manager):
+    listening, environment = manager
+    Notifier(environment).starting("starting the\npolicy", 130.0)
+    assert heard(listening) == ["EXTEND_TIMEOUT_USEC=130000000\nSTATUS=starting the policy"]
+
+
 def test_the_watchdog_is_fed_three_times_as_often_as_it_must_be(manager):
     listening, environment = manager
     notifier = Notifier(environment)
@@ -147,6 +153,7 @@ def test_the_unit_keeps_what_a_robot_needs():
         "Type=notify",
         "Restart=always",
         "StartLimitIntervalSec=0",
+        "KillMode=mixed",  # the policy is still wanted while control parks
         "WatchdogSec=10",
         "NoNewPrivileges=yes",
     ):

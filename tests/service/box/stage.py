@@ -1,9 +1,9 @@
-"""The world around the robot, inside the box: a unit of its own, so that it outlives whatever the service dies of.
+"""The world around the robot, inside the box: a unit of its own, which outlives whatever the service dies of.
 
 A simulated arm on a pty (/run/stage/arm leads to it), its cameras in mailboxes, a microphone that plays a WAV
 when told, and the judge. One line of words on the socket /run/stage/socket is answered by one line of JSON:
 
-    plug | unplug | lay SEED COMMAND | judge | say WAV | verdict | servos
+    plug | unplug | lay SEED COMMAND | judge | say WAV | mute | verdict | servos
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ class World:
         new.rename(FOLDER / "arm")
 
     def unplug(self) -> None:
-        self._robot.stop()
+        """Killed, as in sim/process_rig.py: a camera's mailbox stays, and whoever reads it goes on."""
+        self._robot.kill()
 
     def lay(self, seed: str, command: str) -> None:
         self._stage.lay(int(seed), command)
@@ -60,6 +61,12 @@ class World:
     def say(self, wav: str) -> None:
         record = np.zeros((), CUE)
         record["wav"] = wav.encode()
+        self._cues.put(record)
+
+    def mute(self) -> None:
+        """No microphone, until something is said into one."""
+        record = np.zeros((), CUE)
+        record["unplugged"] = True
         self._cues.put(record)
 
     def verdict(self) -> dict[str, bool] | None:
