@@ -55,7 +55,8 @@ class VoiceOrders:
 
     `command_of` turns final words into the manifest's command, or None where they mean nothing. A
     STOP is obeyed on a partial result and comes last, so that nothing heard with it starts the arm
-    again. `heard` is told of every final result and what was made of it.
+    again. `heard` is told of every final result and what was made of it. Once QUIT was given, nothing new is
+    begun: a word said to an arm that parks for good does not keep it here.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class VoiceOrders:
         heard: Callable[[Words, str | None], None] | None = None,
     ) -> None:
         self._reader, self._command_of, self._given, self._heard = reader, command_of, given, heard
+        self._leaving = False
 
     def take(self) -> list[Order]:
         orders = self._given.take()
@@ -79,4 +81,7 @@ class VoiceOrders:
                 self._heard(words, command)
             if command is not None:
                 orders.append(Order(Verb.DO, command))
+        self._leaving = self._leaving or any(order.verb is Verb.QUIT for order in orders)
+        if self._leaving:
+            orders = [order for order in orders if order.verb is not Verb.DO]
         return [*orders, Order(Verb.STOP)] if stop else orders

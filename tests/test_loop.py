@@ -397,9 +397,9 @@ def test_voice_orders_stop_comes_last_and_unknown_words_order_nothing():
             lambda words, command: told.append((words.text, command)),
         )
         say = Words("grab the red cube", 1.0, 0.9, True, "en")
-        given.give(QUIT)
+        given.give(Order(Verb.PARK))
         voice.put(say._replace(final=False), stop=False)
-        assert orders.take() == [QUIT]
+        assert orders.take() == [Order(Verb.PARK)]
         voice.put(say, stop=False)
         voice.put(say._replace(text="make me a sandwich"), stop=False)
         assert orders.take() == [Order(Verb.DO, "pick up the red cube")]
@@ -408,6 +408,21 @@ def test_voice_orders_stop_comes_last_and_unknown_words_order_nothing():
         assert orders.take() == [Order(Verb.DO, "pick up the red cube"), STOP]
         assert orders.take() == []
     assert told[1] == ("make me a sandwich", None)
+
+
+def test_who_was_told_to_leave_begins_nothing_new_but_stops():
+    with Mailbox.create(private_name("h"), HEARD) as box:
+        voice, given = HeardWriter(box), Orders()
+        orders = VoiceOrders(HeardReader(box), lambda words: words.text, given)
+        say = Words("home", 1.0, 0.9, True, "en")
+        voice.put(say, stop=False)
+        given.give(QUIT)
+        assert orders.take() == [QUIT]  # said in the same tick
+        voice.put(say, stop=False)
+        given.give(Order(Verb.DO, "home"))
+        assert orders.take() == []
+        voice.put(say._replace(text="stop", final=False), stop=True)
+        assert orders.take() == [STOP]
 
 
 def test_the_watchdog_is_fed_by_every_tick_and_by_nothing_else():
