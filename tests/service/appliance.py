@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import time
@@ -49,7 +50,7 @@ class Appliance:
     def pack(self) -> None:
         """The folder of wheels that is carried to the machine."""
         folder = self.box.shared / "wheels"
-        shutil.copytree(booted.wheels(self.box.suite), folder)
+        shutil.copytree(booted.wheels(self.box.suite), folder, copy_function=os.link)
         booted.wheel(folder)
 
     def install(self, *words: str) -> tuple[str, float]:

@@ -31,7 +31,8 @@ PACKAGES = (
 )
 EXTRAS = "sim,voice"
 PYTHONS = {"bullseye": "3.9", "bookworm": "3.11", "trixie": "3.13"}
-BOOT_S, POLL_S = 60.0, 0.05
+PREFIX = "edge-wam-box-"
+BOOT_S, POLL_S, OLD_S = 60.0, 0.05, 600.0
 
 
 def lacking() -> str:
@@ -120,10 +121,11 @@ class Box:
     def __enter__(self) -> Box:
         with contextlib.ExitStack() as stack:
             lower = root(self.suite)
-            self.shared = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edge-wam-box-")))
             unified = _unified()
             assert unified is not None
-            group = unified / f"{self.shared.name}"
+            _sweep(unified)
+            self.shared = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=PREFIX, dir=cache())))
+            group = unified / self.shared.name
             group.mkdir()
             stack.callback(_remove_group, group)
             words = ["unshare", "--kill-child", "--fork", "--pid", "--mount"]
@@ -214,6 +216,17 @@ def _child_of(pid: int) -> int:
     found = Path(f"/proc/{pid}/task/{pid}/children")
     words = found.read_text().split() if found.exists() else []
     return int(words[0]) if words else 0
+
+
+def _sweep(unified: Path) -> None:
+    """Folders and empty groups of boxes whose test was killed. (Their processes died with it.)"""
+    for folder in cache().glob(f"{PREFIX}*"):
+        group = unified / folder.name
+        alive = group.is_dir() and "populated 1" in (group / "cgroup.events").read_text()
+        if not alive and time.time() - folder.stat().st_mtime > OLD_S:
+            shutil.rmtree(folder)
+            if group.is_dir():
+                _remove_group(group)
 
 
 def _remove_group(group: Path) -> None:

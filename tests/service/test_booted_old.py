@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import booted
 import pytest
@@ -63,3 +67,17 @@ def test_its_systemd_knows_every_line_of_the_unit_and_keeps_the_watch(box):
     complaints = [text for text in said if "Unknown" in text or "ignoring" in text]
     assert complaints == []
     box.run("systemctl", "stop", "edge-wam")
+
+
+def test_a_box_dies_with_the_test_that_is_killed():
+    script = "import booted, time\nwith booted.Box('bullseye') as box:\n print(box.pid, flush=True)\n time.sleep(600)"
+    words, here = [sys.executable, "-c", script], Path(booted.__file__).parent
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=here) as test:
+        assert test.stdout is not None
+        inside = Path(f"/proc/{int(test.stdout.readline())}")
+        assert inside.is_dir()
+        test.kill()
+    end_s = time.monotonic() + 10.0
+    while inside.exists() and time.monotonic() < end_s:
+        time.sleep(booted.POLL_S)
+    assert not inside.exists()
