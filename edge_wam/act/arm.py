@@ -90,6 +90,10 @@ class Arm:
         """Once a tick while started: give back what a servo has lost."""
         raise NotImplementedError
 
+    def _send_goals(self, counts: list[int]) -> None:
+        """Once a tick while started: goals (J,) in counts."""
+        self.bus.write_goals(counts)
+
     def _error_text(self, error: int) -> str:
         raise NotImplementedError
 
@@ -218,7 +222,7 @@ class Arm:
         if target_rad.shape != (self._joint_count,) or not all(map(math.isfinite, target_rad.tolist())):
             raise ValueError(f"act wants {self._joint_count} finite radians, got {target_rad}")
         counts = self.calibration.to_counts(target_rad)
-        self.bus.write_goals((counts + self._turn_counts).tolist())
+        self._send_goals((counts + self._turn_counts).tolist())
         return self.calibration.to_rad(counts)
 
     def release(self) -> bool:

@@ -288,7 +288,8 @@ class ServoBus(Generic[EntryT]):
     def _send(self, request: bytes) -> None:
         try:
             if self._port.in_waiting:
-                self._clear_leftovers()
+                # It came after its deadline: count it, do not take it for an answer.
+                self._count_late(self._codec.status_reader(), self._port.read(self._port.in_waiting))
             self._port.write(request)
         except OSError as error:
             raise BusError(f"{self.name} failed while sending ({_reason(error)}); unplugged?") from error
@@ -308,9 +309,13 @@ class ServoBus(Generic[EntryT]):
         finally:
             self._port.timeout = self._deadline_s
 
-    def _clear_leftovers(self) -> None:
-        """What is still in the buffer came after its deadline: count it, do not take it for an answer."""
-        self._count_late(self._codec.status_reader(), self._port.read(self._port.in_waiting))
+    def _waiting(self) -> bytes:
+        """What has come since somebody last read."""
+        try:
+            waiting = self._port.in_waiting
+            return self._port.read(waiting) if waiting else b""
+        except OSError as error:
+            raise BusError(f"{self.name} failed while reading ({_reason(error)}); unplugged?") from error
 
     def _count_late(self, reader: Reader[Answer], data: bytes) -> None:
         for packet in (*reader.feed(data), *reader.finish()):

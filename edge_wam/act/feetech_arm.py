@@ -4,8 +4,8 @@ The STS3215 has no watchdog: it goes on to its last goal when the host has died.
 speed and acceleration limits are written at start, and only near goals are ever sent (act/guard.py).
 
 Nor does it say when it has restarted (a dip of the supply): it is limp then, and its limits are gone. So
-every tick looks at the settings of one servo, in turn, and at those of a servo that answers again after it
-was silent, and gives back what is missing.
+every tick asks one servo, in turn, for its settings, behind the goals, and gives back at the next what is
+missing; one that answers again after it was silent is asked at once.
 """
 
 from __future__ import annotations
@@ -85,21 +85,29 @@ class FeetechArm(Arm):
 
     def _mend(self, block: Block) -> Mended:
         """Give a servo that has lost its settings what it had at start."""
-        back = block.fresh & ~self._answered
+        back, told = block.fresh & ~self._answered, self.bus.told
         self._answered = block.fresh
-        index = int(back.argmax()) if back.any() else self._turn
-        self._turn = (self._turn + 1) % self._joint_count
+        if back.any():
+            index, told = int(back.argmax()), None
+        elif told is not None:
+            index = self.calibration.ids.index(told.servo_id)
+        else:
+            return Mended()
         # One that is silent cannot tell, and one with an alarm has let go by itself: that is health's matter.
         if not block.fresh[index] or block.error[index]:
             return Mended()
         joint = self.calibration.joints[index]
-        found = self.bus.peek(joint.id, _KEPT, _KEPT_BYTES)
+        found = self.bus.peek(joint.id, _KEPT, _KEPT_BYTES) if told is None else told.data
         wanted = self._kept(index, int(block.position[index]))
         if found is None or _settings(found) == _settings(wanted):
             return Mended()
         self.bus.poke(joint.id, _KEPT + 1, wanted[1:])  # where it is now is its goal, then torque
         self.bus.poke(joint.id, _KEPT, wanted[:1])
         return Mended(reset=joint.name)
+
+    def _send_goals(self, counts: list[int]) -> None:
+        self.bus.write_goals(counts, (self.calibration.ids[self._turn], _KEPT, _KEPT_BYTES))
+        self._turn = (self._turn + 1) % self._joint_count
 
     def _kept(self, index: int, goal: int) -> bytes:
         """The bytes from _KEPT on as they should be."""

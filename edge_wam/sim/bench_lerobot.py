@@ -29,6 +29,7 @@ from edge_wam.act.calibration import Calibration
 PACKAGES = Path(sys.prefix) / "lerobot"
 _UNUSED = ("torch", "accelerate", "datasets", "datasets.utils", "datasets.utils.logging")
 _END_S = 30.0
+PAUSE_S = 0.005  # between two cycles, as a loop has it: not counted
 
 
 class Neighbour:
@@ -113,6 +114,7 @@ def _open_bus(folder: Path, port: str) -> Any:
 def _cycles(bus: Any, count: int) -> tuple[list[float], float]:
     taken, cpu_s = [], time.process_time()
     for _ in range(count):
+        time.sleep(PAUSE_S)
         began_s = time.perf_counter()
         bus.sync_write("Goal_Position", bus.sync_read("Present_Position"))
         taken.append(time.perf_counter() - began_s)

@@ -31,7 +31,7 @@ from edge_wam.act.feetech_arm import FeetechArm
 from edge_wam.act.feetech_bus import FeetechBus
 from edge_wam.clock import MonotonicClock, ticks
 from edge_wam.realtime import realtime
-from edge_wam.sim.bench_lerobot import Neighbour, neighbour
+from edge_wam.sim.bench_lerobot import PAUSE_S, Neighbour, neighbour
 
 RATES_HZ, LOADS = (50, 100, 200), ("idle", "busy")
 WORK_S = 0.001  # about what a tick of the robot takes, waiting for the bus left aside
@@ -189,6 +189,7 @@ class _Client:
         """Seconds of each cycle, and seconds of CPU for all."""
         taken, cpu_s = [], time.process_time()
         for _ in range(count):
+            time.sleep(PAUSE_S)
             began_s = time.perf_counter()
             self._cycle()
             taken.append(time.perf_counter() - began_s)

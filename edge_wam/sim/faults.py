@@ -54,7 +54,7 @@ class Wire(LoopPort):
     """The bus, watched, and with more ways to go wrong than losing a packet."""
 
     def __init__(self, chain: ServoChain, clock: ManualClock, monitor: Monitor, tamper: Tamper) -> None:
-        super().__init__(chain, clock.advance, tamper, wire_time=True)
+        super().__init__(chain, clock.advance, tamper, wire_time=True, now_s=clock.now_s)
         self._monitor, self._tamper = monitor, tamper
         self.broken = False  # the adapter is gone
 

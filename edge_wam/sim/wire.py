@@ -111,7 +111,8 @@ class LoopPort:
 
     Time passes only if `advance` is given (a ManualClock's): then reading takes as long as the replies
     need, or the whole timeout. Without it a reply that would come after the timeout is late all the
-    same. wire_time adds what the bytes need at `baudrate`.
+    same. now_s is that clock's, where it is advanced by others too, between two calls. wire_time adds what
+    the bytes need at `baudrate`.
     """
 
     port = "the simulated servo bus"
@@ -123,6 +124,7 @@ class LoopPort:
         faults: Faults | None = None,
         *,
         wire_time: bool = False,
+        now_s: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self.faults = faults or Faults()
         self.timeout: float | None = 0.008
@@ -133,6 +135,7 @@ class LoopPort:
         self._coming: deque[tuple[float, bytes]] = deque()  # (seconds from now, bytes)
         self._here = bytearray()
         self._closed = False
+        self._now_s, self._seen_s = now_s, now_s()
 
     @property
     def in_waiting(self) -> int:
@@ -144,6 +147,7 @@ class LoopPort:
     def write(self, data: bytes) -> int:
         """Put bytes on the wire; the servos answer at once, the answers arrive in time."""
         self._check_open()
+        self.elapse(0.0)
         if not self.faults.unplugged:
             due_s = len(data) * self._byte_s
             late: list[tuple[float, bytes]] = list(self._coming)
@@ -172,10 +176,12 @@ class LoopPort:
 
     def elapse(self, wait_s: float) -> None:
         """Let wait_s pass on the wire: what is due by then has arrived."""
-        if wait_s > 0:
-            self._coming = deque((due_s - wait_s, data) for due_s, data in self._coming)
-            if self._advance is not None:
-                self._advance(wait_s)
+        if wait_s > 0 and self._advance is not None:
+            self._advance(wait_s)
+        passed_s = max(wait_s, self._now_s() - self._seen_s)
+        self._seen_s = self._now_s()
+        if passed_s > 0:
+            self._coming = deque((due_s - passed_s, data) for due_s, data in self._coming)
         while self._coming and self._coming[0][0] <= 1e-12:
             self._here += self._coming.popleft()[1]
 
