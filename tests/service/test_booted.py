@@ -67,6 +67,9 @@ def test_a_spoken_sentence_moves_the_cube(robot):
         if robot.ask("verdict")["success"]:
             break
     assert robot.ask("verdict")["success"]
+    heard = robot.box.journal("--unit=edge-wam", "EVENT=heard")[-1]
+    assert (heard["HEARD"], heard["MEANT"]) == ("pick up the red cube", "pick up the red cube")
+    assert robot.box.journal("--unit=edge-wam", "EVENT=task")
     seen = f"judge: done {done_s:.1f} s after it was heard, seed {seed}"
     robot.note('a WAV says "pick up the red cube"', robot.state, robot.restarts, heard_s, seen)
 
@@ -111,6 +114,8 @@ def test_unplugged_it_waits_for_its_arm(robot):
     robot.ask("lay", "7", "pick_red")
     back_s = robot.box.wait(lambda: any("the arm is back" in text for text in robot.said(since)), 20.0)
     assert robot.restarts == before
+    faults = robot.box.journal("--unit=edge-wam", "EVENT=fault", since=since)
+    assert "Waiting for the arm" in faults[0]["MESSAGE"]
     robot.moves("pick_red")
     seen = '"Waiting for the arm", "the arm is back", moves'
     robot.note("unplugged for 12 s, plugged in", "active", robot.restarts - before, back_s, seen)
@@ -237,3 +242,16 @@ def test_two_robots_stand_side_by_side(robot):
     assert robot.limp()
     seen = f"left killed and back, right untouched; both stopped in {time.monotonic() - began_s:.1f} s"
     robot.note("edge-wam@left, edge-wam@right", "active, active", 1, both_s, seen)
+
+
+def test_the_unit_as_it_is_shipped_runs_a_simulated_robot(robot):
+    robot.box.run("rm", "-r", "/etc/systemd/system/edge-wam.service.d")
+    robot.box.run("systemctl", "daemon-reload")
+    robot.box.write(SETTINGS, '[voice]\nmissing = "allow"\n')
+    code, start_s = robot.start()
+    assert code == 0, robot.said("")[-20:]
+    status = robot.status
+    assert "no voice" in status
+    robot.box.run("systemctl", "stop", "edge-wam")
+    assert robot.box.show("Result") == "success"
+    robot.note('port = "sim", no drop-in', "inactive, active", 0, start_s, f'STATUS "{status}"')

@@ -70,8 +70,8 @@ def test_its_systemd_knows_every_line_of_the_unit_and_keeps_the_watch(box):
 
 
 def test_a_box_dies_with_the_test_that_is_killed():
-    script = "import booted, time\nwith booted.Box('bullseye') as box:\n print(box.pid, flush=True)\n time.sleep(600)"
-    words, here = [sys.executable, "-c", script], Path(booted.__file__).parent
+    script = "with booted.Box('bullseye') as box: print(box.pid, flush=True); time.sleep(600)"
+    words, here = [sys.executable, "-c", f"import booted, time\n{script}"], Path(booted.__file__).parent
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=here) as test:
         assert test.stdout is not None
         inside = Path(f"/proc/{int(test.stdout.readline())}")

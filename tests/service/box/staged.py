@@ -1,5 +1,5 @@
-"""`edge-wam run --config FILE [--set ...]`, with stage.py's sound and frames instead of devices: in this alone
-is the service's ExecStart not the shipped one."""
+"""`edge-wam run --config FILE [--set ...]`, with stage.py's sound and frames instead of devices: in this
+alone is the service's ExecStart not the shipped one."""
 
 from __future__ import annotations
 
