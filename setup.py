@@ -1,7 +1,7 @@
 """What edge_wam is and what it needs. Settings of tools stand in pyproject.toml.
 
     pip install -e '.[sim,voice]'        the simulated robot, no torch: what `make demo` installs
-    pip install -e '.[sim,voice,train,dev]'   everything, for `make test` and for training
+    pip install -e '.[sim,voice,record,train,dev]'   everything, for `make test` and for training
     pip install -e '.[jetson,voice]'     a Jetson Orin, after NVIDIA's own packages (see JETSON)
 
 A pin (==) is there where another version was seen to differ; elsewhere a lower bound. Wheels were
@@ -61,11 +61,23 @@ VOICE = [
 # scripts/calibrate.py: sweeping at a terminal, and where the cameras are.
 CALIBRATE = [
     *CAMERA,
-    # 5 has no calibrateHandEye in its Python. On a Jetson, whose numpy is 1, pip ends at 4.11; wheels of it for
+    # 5 has no calibrateHandEye in its Python. On a Jetson, whose numpy is 1, pip ends at 4.11; its wheels for
     # aarch64 serve every Python from 3.7.
     "opencv-python-headless>=4.11,<5",
     "pillow>=10",  # the board's page
     "rich>=13",
+]
+
+# Recordings and datasets. All have wheels for aarch64 with 3.10 and 3.12, or are pure Python; MIT, Apache
+# and BSD. foxglove-sdk only writes and does so behind its own file handling, so mcap is what reads and writes.
+RECORD = [
+    "mcap>=1.3",
+    "protobuf>=5.27",
+    "foxglove-schemas-protobuf>=0.4",  # 0.4 has JointStates
+    "zstandard>=0.22",
+    "pillow>=10",
+    "pyarrow>=17",  # LeRobot datasets: tables
+    "av>=14",  # and videos
 ]
 
 TRAIN = [
@@ -108,6 +120,7 @@ DEV = [
     "ruff==0.17.6",  # formatting and findings change between releases
     "mypy==2.4.1",
     "tomli>=2.0",  # mypy checks for Python 3.10, where it stands in for tomllib
+    "mcap-protobuf-support>=0.5",  # reads recordings by nothing but the schemas in them
     # Clients of the servo bus that nobody here wrote: they prove the simulated servos.
     "feetech-servo-sdk==1.0.0",
     "feetech-cli==0.1.8",
@@ -138,6 +151,7 @@ setup(
     extras_require={
         "sim": SIM,
         "voice": VOICE,
+        "record": RECORD,
         "train": TRAIN,
         "jetson": JETSON,
         "calibrate": CALIBRATE,

@@ -13,7 +13,7 @@ from edge_wam.types import FloatArray
 
 
 def carried(geometry: Geometry, pose_rad: FloatArray, joints: int) -> FloatArray:
-    """The rigid motion (4, 4), in the base's frame, of what the first `joints` joints carry in a pose (J,)."""
+    """The rigid motion (4, 4), in the base's frame, of what the first `joints` joints carry."""
     motion: FloatArray = np.eye(4)
     for axis, angle_rad in zip(geometry.axes[:joints], pose_rad[:joints].tolist(), strict=True):
         motion = motion @ _turn(axis, angle_rad)

@@ -107,10 +107,11 @@ def touched(board_m: FloatArray, tip_m: FloatArray, height_m: float | None = 0.0
         off = off[:, :2]
     off_m: FloatArray = np.sqrt((off**2).sum(axis=1))
     if off_m.max() > WORST_TOUCH_M:
+        told = ", ".join(f"{1e3 * one:.1f}" for one in off_m)
         raise CalibrationError(
-            f"the touches do not fit the board: {', '.join(f'{1e3 * one:.1f}' for one in off_m)} mm off, "
-            f"expected {1e3 * WORST_TOUCH_M:.0f} at most; try: touch the corners in the order A, B, C, D, measure "
-            f"a square (--square-mm), or scripts/calibrate.py arm"
+            f"the touches do not fit the board: {told} mm off, expected {1e3 * WORST_TOUCH_M:.0f} at most; "
+            f"try: touch the corners in the order A, B, C, D, measure a square (--square-mm), or "
+            f"scripts/calibrate.py arm"
         )
     return Touched(base_from_board, off_m)
 
@@ -134,7 +135,7 @@ def hand_eye(base_from_link: Sequence[FloatArray], camera_from_board: Sequence[F
     if (spread_rad := _second_turn(base_from_link)) < LEAST_TURN_RAD:
         raise CalibrationError(
             f"the poses are too alike (turned by {math.degrees(spread_rad):.0f} degrees about a second axis, "
-            f"expected {math.degrees(LEAST_TURN_RAD):.0f}); try: bend the wrist and roll it, not only one of them"
+            f"expected {math.degrees(LEAST_TURN_RAD):.0f}); try: bend the wrist and roll it, not only one"
         )
     cv2 = opencv()
     rotation, shift = cv2.calibrateHandEye(

@@ -26,7 +26,7 @@ _RAMP_S = 1.0
 _BLOCK_PX = 8
 LOWEST_S, HIGHEST_S, _STEP_S = -0.05, 0.50, 0.002
 LEAST_CORRELATION = 0.8
-MOST_SPREAD_S = 0.020
+MOST_ERROR_S = 0.008
 
 
 class Lag(NamedTuple):
@@ -97,7 +97,7 @@ def _lag(expected: object, seen: FloatArray, trouble: str) -> Lag:
         _peak(lags_s, table[:, part], seen[part])[0] for part in np.array_split(np.arange(len(seen)), PARTS)
     ]
     error_s = float(np.std(parts_s, ddof=1)) / math.sqrt(PARTS)
-    if error_s > MOST_SPREAD_S:
+    if error_s > MOST_ERROR_S:
         told = ", ".join(f"{1e3 * one:.0f}" for one in parts_s)
         raise CalibrationError(
             f"the delay is not the same throughout ({told} ms); try: nothing else moving in the picture, "

@@ -65,8 +65,8 @@ def calibrate_delay(terminal: Terminal, words: argparse.Namespace, port: str) ->
         raise EdgeWamError("nothing was moved")
     found = _measure(camera, words, port, JOINTS.index(joint))
     terminal.say(
-        f"the servo follows {_ms(found.servo)} after it was told; '{words.name}' shows it {_ms(found.camera)} "
-        f"after it was so (correlation {found.camera.correlation:.2f}); together "
+        f"the servo follows {_ms(found.servo)} after it was told; '{words.name}' shows it "
+        f"{_ms(found.camera)} after it was so (correlation {found.camera.correlation:.2f}); together "
         f"{1e3 * (found.servo.delay_s + found.camera.delay_s):.0f} ms"
     )
     if not sure(terminal, f"Write the camera's delay to {path}?"):

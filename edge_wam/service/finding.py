@@ -129,7 +129,8 @@ def advice(path: str, found: Sequence[Found]) -> str:
     alike = all((one.servos, one.baud_bps) == (first.servos, first.baud_bps) for one in found)
     if alike and sorted(one.servo_id for one in found) == list(IDS):
         said = f'settings: robot.port = "{path}", robot.servos = "{first.servos}"'
-        return f"{said}, robot.baud_bps = {first.baud_bps}\nnext: scripts/calibrate.py arm {where} --baud {first.baud_bps}"
+        speed = first.baud_bps
+        return f"{said}, robot.baud_bps = {speed}\nnext: scripts/calibrate.py arm {where} --baud {speed}"
     return (
         f"an arm is six servos of one kind at one speed with the ids 1 to 6; "
         f"next: scripts/calibrate.py ids {where}"

@@ -6,7 +6,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-import pytest
 
 from edge_wam.act.calibration import DYNAMIXEL, FEETECH, Calibration
 from edge_wam.service import eeprom, finding
@@ -59,8 +58,7 @@ def by_hand(*, only=range(6), steps=40):
 
 
 def arm_of(servos=FEETECH, plant=None):
-    """Six servos whose EEPROM says what the shipped file says, encoders anywhere; moved by put, in its time by
-    sleep."""
+    """Six servos calibrated as the shipped file says; put moves them by hand, sleep lets time pass."""
     true = Calibration.load(SHIPPED, servos)
     plant = KinematicPlant(REST_RAD, LOW_RAD, HIGH_RAD) if plant is None else plant
     chain = CHAINS[servos](plant, true)
@@ -91,11 +89,3 @@ def plug_in(robot, monkeypatch):
     """Whatever port is opened, this arm is behind it."""
     monkeypatch.setattr(eeprom, "open_port", robot.open)
     monkeypatch.setattr(finding, "open_port", robot.open)
-
-
-@pytest.fixture
-def robot(monkeypatch):
-    """An arm of STS3215 on the port that is opened."""
-    made = arm_of()
-    plug_in(made, monkeypatch)
-    return made

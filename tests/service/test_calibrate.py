@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from person import REST_RAD, SHIPPED, Person, by_hand, robot  # noqa: F401
+from person import REST_RAD, SHIPPED, Person, by_hand
 
 from edge_wam.act import feetech
 from edge_wam.act.calibration import Calibration
@@ -157,7 +157,7 @@ def test_the_only_port_is_taken_and_of_several_one_is_picked(robot, monkeypatch)
 
 
 class OneServo:
-    """A wire on which factory-new servos hang, one at a time: the others listen at a speed that nobody tries."""
+    """A wire on which factory-new servos hang, one at a time: the others listen at a speed nobody tries."""
 
     def __init__(self, robot):
         self.every = robot.chain.servos
