@@ -34,12 +34,26 @@
     joints_stop_s = 1.0                     # ... let go
     frame_s = 0.5                           # a camera has no newer frame: no new chunk
 
+    [web]                                   # the page (edge-wam web)
+    bind = "127.0.0.1"                      # or an address of this machine that others reach; "0.0.0.0": every one
+    port = 8790
+    name = ""                               # another name it is reached by, as a proxy's
+    token_file = "~/.config/edge-wam/web-token"   # mode 0600; made if it is missing
+    may_command = false                     # whether it may give tasks; STOP it always may
+
+    [record]                                # edge-wam record
+    folder = ""                             # "": recordings/ in the state folder
+    max_gb = 8.0                            # all recordings together: beyond that the oldest goes
+    minutes = 5.0                           # a file
+    images = "jpeg"                         # or png, lossless: replays to the same rows, six times the size
+
 Relative folders are relative to the file they stand in, the defaults to the project's folder. Several files,
 the environment and flags: layers.py.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 from dataclasses import dataclass
@@ -57,6 +71,7 @@ SIMULATED = "sim"
 _FASTEST_BPS = {"feetech": 1_000_000, "dynamixel": 4_000_000}
 SERVOS = tuple(_FASTEST_BPS)  # act/families.py
 ENGINES = ("auto", "vosk", "pocketsphinx")
+IMAGES = ("jpeg", "png")  # of a recording
 _CAMERAS = (("front", "sim-front"), ("wrist", "sim-wrist"))
 
 
@@ -116,6 +131,27 @@ class StaleConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordConfig:
+    """Where recordings are kept ('': in the machine's state folder), how much of them, and how."""
+
+    folder: str
+    max_gb: float
+    minutes: float
+    images: str
+
+
+@dataclass(frozen=True, slots=True)
+class WebConfig:
+    """Where the page listens, another name it has ('': none), its token, and whether it may give tasks."""
+
+    bind: str
+    port: int
+    name: str
+    token_file: Path
+    may_command: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """All settings. `source` is the file they came from, or 'the defaults'."""
 
@@ -125,6 +161,8 @@ class Config:
     cameras: tuple[CameraConfig, ...]
     voice: VoiceConfig
     stale: StaleConfig
+    web: WebConfig
+    record: RecordConfig
 
 
 def home() -> Path:
@@ -161,6 +199,9 @@ def as_tables(config: Config) -> dict[str, dict[str, Scalar]]:
         "cameras": {camera.name: camera.source for camera in config.cameras},
         "voice": {name: getattr(voice, name) for name in VoiceConfig.__slots__},
         "stale": {**stale.patience._asdict(), "frame_s": stale.frame_s},
+        "web": {name: getattr(config.web, name) for name in WebConfig.__slots__}
+        | {"token_file": str(config.web.token_file)},
+        "record": {name: getattr(config.record, name) for name in RecordConfig.__slots__},
     }
 
 
@@ -173,6 +214,8 @@ def check(top: Table, base: Path) -> Config:
         _cameras(top.table("cameras", optional=True), base),
         _voice(top.table("voice", optional=True)),
         _stale(top.table("stale", optional=True)),
+        _web(top.table("web", optional=True), base),
+        _record(top.table("record", optional=True), base),
     )
     top.done()
     return config
@@ -245,6 +288,35 @@ def _stale(table: Table) -> StaleConfig:
             table.number("joints_stop_s", max(usual.joints_stop_s, hold_s), low=hold_s, high=60.0),
         ),
         table.number("frame_s", 0.5, low=0.05, high=10.0),
+    )
+    table.done()
+    return made
+
+
+def _record(table: Table, base: Path) -> RecordConfig:
+    folder = table.text("folder", "")
+    made = RecordConfig(
+        str(base / Path(folder).expanduser()) if folder else "",
+        table.number("max_gb", 8.0, low=0.01, high=100_000.0),
+        table.number("minutes", 5.0, low=0.1, high=60.0),
+        table.text("images", IMAGES[0], of=IMAGES),
+    )
+    table.done()
+    return made
+
+
+def _web(table: Table, base: Path) -> WebConfig:
+    bind = table.text("bind", "127.0.0.1")
+    try:
+        ipaddress.ip_address(bind)
+    except ValueError:
+        raise table.wrong("bind", "an IP address", bind) from None
+    made = WebConfig(
+        bind,
+        table.integer("port", 8790, low=1024, high=65535),
+        table.text("name", ""),
+        base / Path(table.text("token_file", "~/.config/edge-wam/web-token")).expanduser(),
+        table.yes("may_command", False),
     )
     table.done()
     return made

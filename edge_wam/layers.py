@@ -26,7 +26,7 @@ from edge_wam.tomlfile import Table
 DEFAULT = "default"
 SYSTEM = Path("/etc/edge-wam/config.toml")
 _PREFIX = "EDGE_WAM_"
-_PATHS = (("robot", "calibration"), ("model", "folder"))
+_PATHS = (("robot", "calibration"), ("model", "folder"), ("record", "folder"))
 
 Content = dict[str, dict[str, Any]]
 
@@ -112,7 +112,7 @@ def _value(table: str, key: str, text: str) -> Any:
 
 
 def _absolute(table: str, key: str, value: Any, base: Path) -> Any:
-    if (table, key) in _PATHS:
+    if (table, key) in _PATHS and value:
         return str(base / Path(value).expanduser())
     if table == "cameras" and value.endswith(".db3"):
         return str(base / value)

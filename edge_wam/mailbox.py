@@ -203,6 +203,11 @@ class Mailbox:
         self._read = head
         return letters, lost
 
+    @property
+    def read(self) -> int:
+        """The number of the newest record that `news` went to; the box's first is 1."""
+        return self._read
+
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
         """One writer at a time, where several programs may put. May wait for another's put."""
