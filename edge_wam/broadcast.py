@@ -59,9 +59,17 @@ class Broadcast:
             record["command"] = self._task.command.encode() if self._task.running else b""
         self._boxes.ticks.put(record, tick.t_s)
 
-    def tell(self, kind: str, text: str, t_s: float, meant: str = "", confidence: float = math.nan) -> None:
+    def tell(
+        self,
+        kind: str,
+        text: str,
+        t_s: float,
+        meant: str = "",
+        confidence: float = math.nan,
+        why: str = "",
+    ) -> None:
         """An event: see telemetry.EVENT."""
-        self._boxes.events.put(event_record(kind, text, meant, confidence), t_s)
+        self._boxes.events.put(event_record(kind, text, meant, confidence, why), t_s)
 
 
 def plan_of(config: Config, manifest: Manifest, limits: Limits) -> Plan:
@@ -69,6 +77,7 @@ def plan_of(config: Config, manifest: Manifest, limits: Limits) -> Plan:
     sizes = {
         camera.spec.name: camera.spec for camera in load_calibration(config.robot.calibration / "camera.json")
     }
+    manifest.phrases(config.voice.language)  # refused with the languages that there are
     ahead_s = tuple(manifest.dt_s * manifest.rows * part / FUTURES for part in range(1, FUTURES + 1))
     return Plan(
         manifest.name,
@@ -81,4 +90,5 @@ def plan_of(config: Config, manifest: Manifest, limits: Limits) -> Plan:
         (len(manifest.cameras), FUTURES, IMAGINED_PX),
         ahead_s,
         {command.tokens: command.phrases[config.voice.language][0] for command in manifest.commands},
+        tuple(view.crop_px for view in manifest.cameras),
     )

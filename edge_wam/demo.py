@@ -27,6 +27,7 @@ from edge_wam.errors import EdgeWamError, ManifestError, VoiceError, nearest
 from edge_wam.loop import run
 from edge_wam.mailbox import Mailbox, private_name, remove_leftovers
 from edge_wam.manifest import Command, Manifest
+from edge_wam.messages import Heard
 from edge_wam.orders import Order, Orders, Verb, VoiceOrders
 from edge_wam.pilot import Pilot
 from edge_wam.process import on_interrupt
@@ -38,7 +39,7 @@ from edge_wam.sense.wav import read_wav, write_wav
 from edge_wam.teller import Teller
 from edge_wam.ticklog import Figures as LoopFigures
 from edge_wam.ticklog import TickLog
-from edge_wam.types import JOINTS, Words
+from edge_wam.types import JOINTS
 
 Figures = dict[str, float]  # the short table, by name
 
@@ -137,9 +138,10 @@ def _play(config: Config, manifest: Manifest, wanted: Wanted, show: Show) -> tup
     cue, tell = simulated("cue"), Teller()
     heard: list[dict[str, object]] = []
 
-    def note(words: Words, meant: str | None) -> None:
-        heard.append({"t_s": words.t_s, "text": words.text, "command": meant})
-        tell(f'heard: "{words.text}"' + ("" if meant else " (no command)"))
+    def note(news: Heard, meant: str | None) -> None:
+        said = news.said or news.words.text
+        heard.append({"t_s": news.words.t_s, "text": said, "command": meant})
+        tell(f'heard: "{said}"' + ("" if meant else " (no command)"))
 
     def give_cue() -> None:
         record = np.zeros((), cue.CUE)

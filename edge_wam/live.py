@@ -15,6 +15,7 @@ from edge_wam.config import Config
 from edge_wam.loop import run
 from edge_wam.mailbox import remove_leftovers
 from edge_wam.manifest import Manifest
+from edge_wam.messages import Heard
 from edge_wam.orders import Order, Orders, Verb, VoiceOrders
 from edge_wam.persist import BACK, persist
 from edge_wam.pilot import Pilot
@@ -25,7 +26,7 @@ from edge_wam.service.journal import Journal
 from edge_wam.service.notify import Notifier
 from edge_wam.teller import Teller
 from edge_wam.ticklog import TickLog
-from edge_wam.types import JOINTS, Words
+from edge_wam.types import JOINTS
 
 MARGIN_S = 10.0  # beyond what a part is given to start: for what comes before the next part
 
@@ -63,14 +64,14 @@ def live(config: Config, manifest: Manifest, staged: Staged | None = None) -> in
                 tell(text)
             outlet.tell(kind, text, t_s)
 
-        def note(words: Words, meant: str | None) -> None:
+        def note(news: Heard, meant: str | None) -> None:
             nonlocal lacking
-            lacking = ""
-            text = f'heard: "{words.text}"' + ("" if meant else " (no command)")
-            fields = {"HEARD": words.text, "MEANT": meant or "", "CONFIDENCE": f"{words.confidence:.2f}"}
-            if not journal.event("heard", text, fields):
+            lacking, words, said = "", news.words, news.said or news.words.text
+            text = f'heard: "{said}"' + (f": {meant}" if meant else f" (no command: {news.why or 'unknown'})")
+            fields = {"HEARD": said, "MEANT": meant or "", "CONFIDENCE": f"{words.confidence:.2f}"}
+            if not journal.event("heard", text, {**fields, "WHY": news.why}):
                 tell(text)
-            outlet.tell("heard", words.text, words.t_s, meant or "", words.confidence)
+            outlet.tell("heard", said, words.t_s, meant or "", words.confidence, news.why)
 
         def of_the_bus(text: str) -> None:
             happened("note" if text == BACK else "fault", text, clock.now_s())
@@ -84,7 +85,8 @@ def live(config: Config, manifest: Manifest, staged: Staged | None = None) -> in
         def beat(t_s: float) -> None:
             systemd.beat(t_s, doing(pilot) + lacking)
             for order, by in asked.take():
-                tell(f"{by or 'somebody'} asks: {order.verb.value} {order.command}".rstrip())
+                text = f"{by or 'somebody'} asks: {order.verb.value} {order.command}".rstrip()
+                happened("note", text, t_s)
             for event in pilot.news():
                 happened(event.kind, event.text, event.t_s)
 

@@ -24,6 +24,7 @@ ROWS_MAX = 64
 HEARD_KEPT = 8
 COMMAND_BYTES = 256
 TEXT_BYTES = 512
+WHY_BYTES = 160
 
 _JOINT_COUNT = len(JOINTS)
 
@@ -62,6 +63,8 @@ _RESULT = np.dtype(
         ("final", np.bool_),
         ("language", "S16"),
         ("stop", np.bool_),
+        ("said", f"S{TEXT_BYTES}"),
+        ("why", f"S{WHY_BYTES}"),
     ]
 )
 HEARD: RecordType = np.dtype([("sequence", np.int64), ("results", _RESULT, (HEARD_KEPT,))])
@@ -175,10 +178,16 @@ def read_chunk(record: np.void) -> ChunkNews:
 
 
 class Heard(NamedTuple):
-    """One recognition result, and whether it means STOP (also set on partial results)."""
+    """One recognition result, and whether it means STOP (also set on partial results).
+
+    The words are a command's own phrase, or none; said is what was heard instead of it, why what was made of
+    it, for people; either may be ''.
+    """
 
     words: Words
     stop: bool
+    said: str = ""
+    why: str = ""
 
 
 class HeardWriter:
@@ -189,10 +198,11 @@ class HeardWriter:
         letter = mailbox.get()  # go on counting where a voice process that died left off
         self._record = np.zeros((), HEARD) if letter is None else np.array(letter.record)
 
-    def put(self, words: Words, *, stop: bool) -> None:
-        """Publish one result. Text beyond TEXT_BYTES is cut at a character."""
+    def put(self, words: Words, *, stop: bool, said: str = "", why: str = "") -> None:
+        """Publish one result. Text that does not fit is cut at a character."""
         slot = self._record["results"][int(self._record["sequence"]) % HEARD_KEPT]
-        slot["text"] = words.text.encode()[:TEXT_BYTES].decode("utf-8", "ignore").encode()
+        slot["text"] = cut_text(words.text, TEXT_BYTES)
+        slot["said"], slot["why"] = cut_text(said, TEXT_BYTES), cut_text(why, WHY_BYTES)
         slot["t_s"], slot["confidence"], slot["final"] = words.t_s, words.confidence, words.final
         slot["language"], slot["stop"] = encode_text(words.language, 16), stop
         self._record["sequence"] += 1
@@ -225,7 +235,13 @@ def _heard(result: np.void) -> Heard:
         bool(result["final"]),
         bytes(result["language"]).decode("utf-8", "replace"),
     )
-    return Heard(words, bool(result["stop"]))
+    said, why = (bytes(result[name]).decode("utf-8", "replace") for name in ("said", "why"))
+    return Heard(words, bool(result["stop"]), said, why)
+
+
+def cut_text(text: str, size: int) -> bytes:
+    """UTF-8 bytes of as much of `text` as fits."""
+    return text.encode()[:size].decode("utf-8", "ignore").encode()
 
 
 def encode_text(text: str, size: int) -> bytes:

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-from edge_wam.messages import HeardReader
+from edge_wam.messages import Heard, HeardReader
 from edge_wam.types import Words
 
 
@@ -64,7 +64,7 @@ class VoiceOrders:
         reader: HeardReader,
         command_of: Callable[[Words], str | None],
         given: Orders,
-        heard: Callable[[Words, str | None], None] | None = None,
+        heard: Callable[[Heard, str | None], None] | None = None,
     ) -> None:
         self._reader, self._command_of, self._given, self._heard = reader, command_of, given, heard
         self._leaving = False
@@ -72,13 +72,13 @@ class VoiceOrders:
     def take(self) -> list[Order]:
         orders = self._given.take()
         stop = False
-        for words, is_stop in self._reader.take():
-            stop = stop or is_stop
-            if is_stop or not words.final:
+        for news in self._reader.take():
+            stop = stop or news.stop
+            if news.stop or not news.words.final:
                 continue
-            command = self._command_of(words)
+            command = self._command_of(news.words)
             if self._heard is not None:
-                self._heard(words, command)
+                self._heard(news, command)
             if command is not None:
                 orders.append(Order(Verb.DO, command))
         self._leaving = self._leaving or any(order.verb is Verb.QUIT for order in orders)

@@ -25,7 +25,7 @@ import numpy as np
 
 from edge_wam.errors import EdgeWamError
 from edge_wam.mailbox import Letter, Mailbox, RecordType, public_name
-from edge_wam.messages import CHUNK, COMMAND_BYTES, TEXT_BYTES, encode_text, frame_type
+from edge_wam.messages import CHUNK, COMMAND_BYTES, TEXT_BYTES, WHY_BYTES, cut_text, encode_text, frame_type
 from edge_wam.orders import Order, Orders, Verb
 from edge_wam.types import JOINTS
 
@@ -74,6 +74,7 @@ EVENT: RecordType = np.dtype(
         ("kind", "S8"),  # one of KINDS
         ("text", f"S{TEXT_BYTES}"),
         ("meant", f"S{COMMAND_BYTES}"),  # heard: the command it was taken for; b'': refused
+        ("why", f"S{WHY_BYTES}"),  # heard: what was made of it
         ("confidence", np.float64),  # heard: the recogniser's; NaN elsewhere
     ]
 )
@@ -90,7 +91,8 @@ def dream_type(cameras: int, futures: int, px: int) -> RecordType:
 
 class Plan(NamedTuple):
     """What is in a robot's boxes. cameras: (name, height, width) in the model's order; dream: the shape
-    (C, F, px) and ahead_s (F,); joints' range (J,); commands: tokens -> what may be said for it."""
+    (C, F, px) and ahead_s (F,); joints' range (J,); commands: tokens -> what may be said for it; crops_px: the
+    side of each camera's centred square that the model sees and imagines, () where that is not told."""
 
     model: str
     control_hz: float
@@ -102,6 +104,7 @@ class Plan(NamedTuple):
     dream: tuple[int, int, int]
     ahead_s: tuple[float, ...]
     commands: dict[str, str]
+    crops_px: tuple[int, ...] = ()
 
     @classmethod
     def read(cls, text: str) -> Plan:
@@ -118,6 +121,7 @@ class Plan(NamedTuple):
             (int(told["dream"][0]), int(told["dream"][1]), int(told["dream"][2])),
             tuple(told["ahead_s"]),
             dict(told["commands"]),
+            tuple(map(int, told["crops_px"])),
         )
 
 
@@ -273,10 +277,12 @@ def _order(letter: Letter) -> tuple[Order | None, str]:
     return Order(verb, bytes(record["command"]).decode("utf-8", "replace")), by
 
 
-def event_record(kind: str, text: str, meant: str = "", confidence: float = math.nan) -> np.ndarray[Any, Any]:
+def event_record(
+    kind: str, text: str, meant: str = "", confidence: float = math.nan, why: str = ""
+) -> np.ndarray[Any, Any]:
     """EVENT. Text beyond its field is cut at a character."""
     record = np.zeros((), EVENT)
     record["kind"], record["confidence"] = kind.encode(), confidence
-    record["text"] = text.encode()[:TEXT_BYTES].decode("utf-8", "ignore").encode()
-    record["meant"] = meant.encode()[:COMMAND_BYTES].decode("utf-8", "ignore").encode()
+    record["text"], record["meant"] = cut_text(text, TEXT_BYTES), cut_text(meant, COMMAND_BYTES)
+    record["why"] = cut_text(why, WHY_BYTES)
     return record

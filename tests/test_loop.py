@@ -394,7 +394,7 @@ def test_voice_orders_stop_comes_last_and_unknown_words_order_nothing():
             HeardReader(box),
             lambda words: {"grab the red cube": "pick up the red cube"}.get(words.text),
             given,
-            lambda words, command: told.append((words.text, command)),
+            lambda news, command: told.append((news.words.text, command)),
         )
         say = Words("grab the red cube", 1.0, 0.9, True, "en")
         given.give(Order(Verb.PARK))

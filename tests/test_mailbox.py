@@ -240,3 +240,14 @@ def test_a_partial_result_does_not_wipe_out_the_final_one_before_it():
         for i in range(HEARD_KEPT + 3):
             again.put(final._replace(t_s=float(i)), stop=False)
         assert [heard.words.t_s for heard in reader.take()] == [3.0 + i for i in range(HEARD_KEPT)]
+
+
+def test_what_was_said_and_why_it_was_refused_go_along_and_are_cut_at_a_character():
+    with Mailbox.create(private_name("heard"), HEARD) as heard_box:
+        writer, reader = HeardWriter(heard_box), HeardReader(heard_box)
+        words = Words("[unk] fetch the red one", 1.0, 0.9, True, "en")
+        writer.put(words, stop=False, said="fetch the red one", why="no such thing")
+        writer.put(words, stop=False, why="方" * 60)
+        first, second = reader.take()
+    assert (first.said, first.why) == ("fetch the red one", "no such thing")
+    assert (second.said, second.why) == ("", "方" * 53)

@@ -170,7 +170,7 @@ class Loudspeaker(Protocol):
 class Post(Protocol):
     """What takes words to the control process: see HeardWriter."""
 
-    def put(self, words: Words, *, stop: bool) -> None: ...
+    def put(self, words: Words, *, stop: bool, said: str = "", why: str = "") -> None: ...
 
 
 class Talk:
@@ -198,7 +198,7 @@ class Talk:
         elif words.final and not self._speaker.audible(words.t_s):
             reply = self._dialogue.hear(words)
             text = reply.order or f"{UNKNOWN} {words.text.removeprefix(UNKNOWN).strip()}"
-            self._writer.put(words._replace(text=text), stop=False)
+            self._writer.put(words._replace(text=text), stop=False, said=words.text, why=reply.why)
             self._say(f'voice: "{words.text}": {reply.order or reply.why}' + _quoted(reply.say))
             self._speaker.answer(reply)
         if words.final and self._asked != bool(self._dialogue.asked(words.t_s)):

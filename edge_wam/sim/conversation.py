@@ -178,7 +178,7 @@ class _Room:
 
     # The mailbox and the loudspeaker of Talk.
 
-    def put(self, words: Words, *, stop: bool) -> None:
+    def put(self, words: Words, *, stop: bool, said: str = "", why: str = "") -> None:
         self.told.append(Told(self.now_s, words, stop))
 
     def audible(self, t_s: float) -> bool:

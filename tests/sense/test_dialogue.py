@@ -249,7 +249,7 @@ class Box:
     def __init__(self):
         self.put_in = []
 
-    def put(self, words, *, stop):
+    def put(self, words, *, stop, said="", why=""):
         self.put_in.append((words.text, stop))
 
 
