@@ -1,7 +1,7 @@
 """What edge_wam is and what it needs. Settings of tools stand in pyproject.toml.
 
     pip install -e '.[sim,voice]'        the simulated robot, no torch: what `make demo` installs
-    pip install -e '.[sim,voice,record,train,dev]'   everything, for `make test` and for training
+    pip install -e '.[sim,voice,record,web,train,dev]'   everything, for `make test` and for training
     pip install -e '.[jetson,voice]'     a Jetson Orin, after NVIDIA's own packages (see JETSON)
 
 A pin (==) is there where another version was seen to differ; elsewhere a lower bound. Wheels were
@@ -80,6 +80,14 @@ RECORD = [
     "av>=14",  # and videos
 ]
 
+# The page (edge-wam web): a process of its own.
+WEB = [
+    "starlette>=0.40",
+    "uvicorn>=0.30",
+    "prometheus_client>=0.20",
+    "pillow>=10",
+]
+
 TRAIN = [
     # Training and export only; nothing outside edge_wam/train imports it. Pinned, because an exported
     # graph is the exporter's work. On Linux x86_64 the default wheel brings CUDA (gigabytes): give an
@@ -117,6 +125,7 @@ DEV = [
     "pexpect>=4.9",  # a person at a terminal
     "pytest>=8",
     "hypothesis>=6.100",
+    "playwright>=1.45",  # drives the system's own Chromium; without one those tests skip
     "ruff==0.17.6",  # formatting and findings change between releases
     "mypy==2.4.1",
     "tomli>=2.0",  # mypy checks for Python 3.10, where it stands in for tomllib
@@ -146,12 +155,17 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.10",
     packages=find_packages(include=["edge_wam", "edge_wam.*"]),
-    package_data={"edge_wam.sim": ["samples/*.wav"], "edge_wam.service": ["files/*"]},
+    package_data={
+        "edge_wam.sim": ["samples/*.wav"],
+        "edge_wam.service": ["files/*"],
+        "edge_wam.service.web": ["static/*"],
+    },
     install_requires=BASE,
     extras_require={
         "sim": SIM,
         "voice": VOICE,
         "record": RECORD,
+        "web": WEB,
         "train": TRAIN,
         "jetson": JETSON,
         "calibrate": CALIBRATE,

@@ -35,7 +35,7 @@
     frame_s = 0.5                           # a camera has no newer frame: no new chunk
 
     [web]                                   # the page (edge-wam web)
-    bind = "127.0.0.1"                      # or an address of this machine that others reach; "0.0.0.0": every one
+    bind = "127.0.0.1"                      # or an address that others reach; "0.0.0.0": all of them
     port = 8790
     name = ""                               # another name it is reached by, as a proxy's
     token_file = "~/.config/edge-wam/web-token"   # mode 0600; made if it is missing

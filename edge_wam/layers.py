@@ -26,7 +26,7 @@ from edge_wam.tomlfile import Table
 DEFAULT = "default"
 SYSTEM = Path("/etc/edge-wam/config.toml")
 _PREFIX = "EDGE_WAM_"
-_PATHS = (("robot", "calibration"), ("model", "folder"), ("record", "folder"))
+_PATHS = (("robot", "calibration"), ("model", "folder"), ("record", "folder"), ("web", "token_file"))
 
 Content = dict[str, dict[str, Any]]
 

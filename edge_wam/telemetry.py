@@ -91,8 +91,8 @@ def dream_type(cameras: int, futures: int, px: int) -> RecordType:
 
 class Plan(NamedTuple):
     """What is in a robot's boxes. cameras: (name, height, width) in the model's order; dream: the shape
-    (C, F, px) and ahead_s (F,); joints' range (J,); commands: tokens -> what may be said for it; crops_px: the
-    side of each camera's centred square that the model sees and imagines, () where that is not told."""
+    (C, F, px) and ahead_s (F,); joints' range (J,); commands: tokens -> what may be said for it; crops_px:
+    the side of each camera's centred square that the model sees and imagines, () where that is not told."""
 
     model: str
     control_hz: float

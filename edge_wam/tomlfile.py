@@ -54,6 +54,10 @@ class Table:
             raise self.wrong(key, f"a number in {low:g}..{high:g}", value)
         return float(value)
 
+    def yes(self, key: str, default: bool | None = None) -> bool:
+        """True or false."""
+        return self._get(key, bool, default)
+
     def texts(self, key: str) -> tuple[str, ...]:
         """A list of strings."""
         value = self._get(key, list, None)
@@ -133,7 +137,13 @@ class Table:
         return value
 
 
-_KINDS: dict[object, str] = {str: "string", int: "whole number", list: "list", dict: "table"}
+_KINDS: dict[object, str] = {
+    str: "string",
+    int: "whole number",
+    bool: "truth value (true or false)",
+    list: "list",
+    dict: "table",
+}
 
 
 def read(path: Path, error: type[EdgeWamError], what: str) -> Table:

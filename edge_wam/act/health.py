@@ -83,6 +83,10 @@ class Health:
         self._joints, self._set, self._stall_lead_rad = tuple(joints), thresholds, stall_lead_rad
         self._since_s: dict[str, float] = {}
 
+    @property
+    def thresholds(self) -> Thresholds:
+        return self._set
+
     def judge(self, seen: Joints, sent_rad: FloatArray) -> Verdict:
         """The worst of everything that is the matter; sent_rad (J,) is the last target."""
         verdicts = [self._heat(seen), self._voltage(seen), self._errors(seen), self._stall(seen, sent_rad)]
