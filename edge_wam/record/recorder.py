@@ -326,7 +326,7 @@ class Recorder:
             "robot": self._settings.robot,
             "plan": json.dumps(plan._asdict()),
             "images": self._settings.images,
-            "manifest_sha256": _digest(self._settings.model),
+            "manifest_sha256": digest(self._settings.model),
         }
         self._run = Run(about, self._reader.stamp)
         self._say(f"recording robot '{self._settings.robot}' ({plan.model}) to {self._settings.folder}")
@@ -371,7 +371,7 @@ def _is_fault(entry: Entry) -> bool:
     )
 
 
-def _digest(folder: str) -> str:
+def digest(folder: str) -> str:
     """The model's manifest, which states everything else by sha256; '' if it is not to be had."""
     with contextlib.suppress(OSError):
         return hashlib.sha256((Path(folder) / "manifest.toml").read_bytes()).hexdigest() if folder else ""

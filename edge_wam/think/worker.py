@@ -69,6 +69,12 @@ class Worker:
         state = self.state()
         if state is None or not state.running:
             return None
+        thought = self.decide(frames, state)
+        self.remember(thought.chunk)
+        return thought
+
+    def decide(self, frames: Sequence[Frame], state: State) -> Thought:
+        """A chunk from these frames and this state, after the chunks remembered so far."""
         began_s = self._now_s()
         t0_s = min(frame.t_s for frame in frames)
         committed = committed_rows(
@@ -81,10 +87,13 @@ class Worker:
         ready_s = self._now_s()
         far, done = self._policy.progress
         chunk = ActionChunk(t0_s, self._dt_s, target_rad, state.epoch, ready_s, ready_s - began_s, far, done)
-        if not self._fixed_delay:
-            self._delay.note(ready_s - t0_s)
-        self._previous = chunk
         return Thought(chunk, began_s - t0_s)
+
+    def remember(self, chunk: ActionChunk) -> None:
+        """The chunk in force from now on, and what it took; `think` does so by itself."""
+        if not self._fixed_delay:
+            self._delay.note(chunk.ready_s - chunk.t0_s)
+        self._previous = chunk
 
 
 # --- the process ----------------------------------------------------------------------------
