@@ -211,7 +211,7 @@ def _compile(arguments: argparse.Namespace) -> int:
 def _doctor(arguments: argparse.Namespace) -> int:
     from edge_wam.service.doctor import examine
 
-    return examine(_config(arguments), arguments.json)
+    return examine(_config(arguments), arguments.json, arguments.fix)
 
 
 def _record(arguments: argparse.Namespace) -> int:

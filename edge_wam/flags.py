@@ -155,6 +155,7 @@ def parser() -> argparse.ArgumentParser:
         "doctor", parents=[common], help="look at everything the robot needs, move nothing"
     )
     doctor.add_argument("--json", action="store_true", help="the findings as JSON")
+    doctor.add_argument("--fix", action="store_true", help="do what is safe about what is not well")
 
     verbs.add_parser(
         "web", parents=[common], help="the page: what the robot sees, imagines and does; STOP; /metrics"

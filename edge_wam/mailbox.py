@@ -80,15 +80,22 @@ def public_name(instance: str, what: str) -> str:
     return f"{_PREFIX}.robot-{instance}.{what}"
 
 
-def remove_leftovers() -> int:
-    """Remove the mailboxes of processes that were killed before they could; returns how many."""
-    removed = 0
+def leftovers() -> list[Path]:
+    """The mailboxes of processes that were killed before they could remove them."""
+    found = []
     for path in _folder().glob(f"{_PREFIX}.*"):
         match = re.match(rf"{re.escape(_PREFIX)}\.(\d+)\.", path.name)
         if match and not Path(f"/proc/{match[1]}").exists() and Path("/proc/self").exists():
-            path.unlink(missing_ok=True)
-            removed += 1
-    return removed
+            found.append(path)
+    return found
+
+
+def remove_leftovers() -> int:
+    """Remove them; returns how many."""
+    found = leftovers()
+    for path in found:
+        path.unlink(missing_ok=True)
+    return len(found)
 
 
 class Mailbox:

@@ -1,9 +1,12 @@
-"""`edge-wam doctor`: everything the robot needs, looked at one by one, nothing moved. A line each."""
+"""`edge-wam doctor`: everything the robot needs, looked at one by one, nothing moved. A line each.
+
+With --fix, what is not well and has a safe cure gets it, and is looked at again.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from edge_wam import manifest as manifests
@@ -14,7 +17,7 @@ from edge_wam.config import SIMULATED, Config
 from edge_wam.errors import EdgeWamError
 from edge_wam.robot import check
 from edge_wam.sense.voice import describe, open_recogniser
-from edge_wam.service import looks
+from edge_wam.service import looks, standing
 from edge_wam.think.choice import open_engine
 
 
@@ -34,21 +37,33 @@ LOOKS: tuple[tuple[str, Callable[[Config], str]], ...] = (
     ("settings", lambda config: config.source),
     ("calibration and limits", lambda config: _robot(config)),
     ("model", lambda config: _model(config)),
+    ("engine", standing.engine),
     ("recogniser", lambda config: _recogniser(config)),
     ("microphone", looks.microphone),
     ("cameras", looks.cameras),
     ("adapter", looks.adapter),
     ("servo bus", lambda config: _bus(config)),
+    ("mailboxes", lambda _: standing.leftovers()),
+    ("units", lambda _: standing.units()),
+    ("clock", lambda _: standing.clock()),
 )
+CURES: Mapping[str, Callable[[Config], str]] = {
+    "engine": standing.compile_engine,
+    "adapter": standing.wake_adapter,
+    "mailboxes": standing.remove_leftovers,
+}
 
 
-def examine(config: Config, as_json: bool = False) -> int:
+def examine(config: Config, as_json: bool = False, fix: bool = False) -> int:
     """Print every finding, as it is found. 0 if the robot could start, 1 if not."""
     findings = []
     for what, look in LOOKS:
-        findings.append(_look(what, look, config))
+        finding = _look(what, look, config)
+        if fix and finding.state != "ok" and what in CURES:
+            finding = _cured(what, look, config, as_json)
+        findings.append(finding)
         if not as_json:
-            print(f"{findings[-1].state:<6}{what:<24}{findings[-1].text}", flush=True)
+            print(f"{finding.state:<6}{what:<24}{finding.text}", flush=True)
     if as_json:
         print(json.dumps([finding._asdict() for finding in findings]))
     return 1 if any(finding.state == "FAIL" for finding in findings) else 0
@@ -61,6 +76,17 @@ def _look(what: str, look: Callable[[Config], str], config: Config) -> Finding:
         return Finding(what, "warn", str(warning))
     except EdgeWamError as error:
         return Finding(what, "FAIL", str(error))
+
+
+def _cured(what: str, look: Callable[[Config], str], config: Config, quiet: bool) -> Finding:
+    """What is found after the cure; where that failed, why."""
+    try:
+        done = CURES[what](config)
+    except EdgeWamError as error:
+        return Finding(what, "FAIL" if _look(what, look, config).state == "FAIL" else "warn", str(error))
+    if not quiet:
+        print(f"{'fixed':<6}{what:<24}{done}", flush=True)
+    return _look(what, look, config)
 
 
 def _robot(config: Config) -> str:
@@ -98,6 +124,10 @@ def _bus(config: Config) -> str:
         family.arm(bus, calibration).connect()
         seen = bus.read_block()
         where = f"{config.robot.port} (of {', '.join(existing_ports())})"
-        return f"{len(calibration.ids)} servos on {where}, {min(seen.voltage) / 10:.1f} V"
+        warmest = calibration.joints[int(seen.temperature.argmax())].name
+        return (
+            f"{len(calibration.ids)} servos on {where}, as calibrated; "
+            f"{min(seen.voltage) / 10:.1f} V or more, {seen.temperature.max()} degC or less ({warmest})"
+        )
     finally:
         port.close()

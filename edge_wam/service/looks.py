@@ -93,14 +93,19 @@ def adapter(config: Config, sys_tty: Path = Path("/sys/class/tty")) -> str:
     """How long the USB adapter may sit on a reply: FTDI's chips wait 16 ms unless told otherwise."""
     if config.robot.port == SIMULATED:
         return "simulated"
-    name = os.path.basename(os.path.realpath(config.robot.port))
-    timer = sys_tty / name / "device" / "latency_timer"
+    name, timer = latency_timer(config, sys_tty)
     if not timer.is_file():
         return f"{name}: no latency timer"
     wait_ms = int(timer.read_text())
     if wait_ms > 1:
         raise Imperfect(f"{name} waits {wait_ms} ms for more bytes; try: echo 1 | sudo tee {timer}")
     return f"{name} waits {wait_ms} ms for more bytes"
+
+
+def latency_timer(config: Config, sys_tty: Path = Path("/sys/class/tty")) -> tuple[str, Path]:
+    """The port's own name, and the file of its adapter's latency timer, if there is one."""
+    name = os.path.basename(os.path.realpath(config.robot.port))
+    return name, sys_tty / name / "device" / "latency_timer"
 
 
 def cameras(config: Config) -> str:
