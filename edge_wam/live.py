@@ -28,6 +28,7 @@ from edge_wam.teller import Teller
 from edge_wam.ticklog import TickLog
 from edge_wam.types import JOINTS
 
+ENDING_S = 45.0  # a process that is just loading takes ten seconds to end
 MARGIN_S = 10.0  # beyond what a part is given to start: for what comes before the next part
 
 
@@ -97,7 +98,10 @@ def live(config: Config, manifest: Manifest, staged: Staged | None = None) -> in
                 pilot.lost(clock.now_s())
 
         with on_interrupt(leave), realtime(say=tell):
-            persist(fly, robot.reconnect, orders, clock, of_the_bus, beat)
+            try:
+                persist(fly, robot.reconnect, orders, clock, of_the_bus, beat)
+            finally:
+                systemd.ending(ENDING_S)
     return 0
 
 

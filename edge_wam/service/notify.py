@@ -39,6 +39,10 @@ class Notifier:
         self._status = status
         self._send(f"READY=1\nSTATUS={_line(status)}")
 
+    def ending(self, allowed_s: float) -> None:
+        """The loop is over and nothing has torque: what is left to do is given allowed_s, and no beat comes."""
+        self._send(f"WATCHDOG_USEC={round(1e6 * allowed_s)}")
+
     def stopping(self) -> None:
         """On the way out: parking takes its time."""
         self._send("STOPPING=1")

@@ -49,6 +49,12 @@ def test_what_takes_long_asks_for_its_time(manager):
     assert heard(listening) == ["EXTEND_TIMEOUT_USEC=130000000\nSTATUS=starting the policy"]
 
 
+def test_an_end_without_a_loop_is_not_taken_for_a_hang(manager):
+    listening, environment = manager
+    Notifier(environment).ending(45.0)
+    assert heard(listening) == ["WATCHDOG_USEC=45000000"]
+
+
 def test_the_watchdog_is_fed_three_times_as_often_as_it_must_be(manager):
     listening, environment = manager
     notifier = Notifier(environment)
