@@ -22,6 +22,8 @@ from edge_wam.errors import BusError
 from edge_wam.types import JOINTS
 
 IDS = (1, 2, 3, 4, 5, 6)
+# Nobody waits for a tick here, and an adapter may still sit on a reply for 16 ms (edge-wam doctor).
+DEADLINE_S = 0.05
 
 
 class Kept(NamedTuple):
@@ -123,7 +125,8 @@ EEPROMS: dict[str, Eeprom] = {FEETECH: FeetechEeprom(), DYNAMIXEL: DynamixelEepr
 @contextmanager
 def opened(path: str, servos: str, ids: Sequence[int], baud_bps: int) -> Iterator[Any]:
     """The bus on a port, for as long as the block lasts."""
-    bus = FAMILIES[servos].bus(open_port(path, baud_bps), ids)
+    family: Any = FAMILIES[servos]
+    bus = family.bus(open_port(path, baud_bps), ids, deadline_s=DEADLINE_S)
     try:
         yield bus
     finally:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from edge_wam.errors import CameraError, EdgeWamError
-from edge_wam.robot import simulated
 from edge_wam.sense.camera import CameraCalibration, CameraSpec, load_calibration
 from edge_wam.sense.realsense import Device, Plugged, Simulated, plugged
 from edge_wam.service.terminal import Terminal
@@ -33,6 +32,8 @@ def opened_eyes(simulation: Sequence[str] | None) -> Iterator[Eyes]:
     if simulation is None:
         yield Eyes(plugged(), None)
         return
+    from edge_wam.robot import simulated  # the whole runtime, which nobody else here needs
+
     path, prefix = simulation
     sim, cameras = simulated("camera"), load_calibration(Path(path))
     devices = sim.SoftwareCameras(cameras)

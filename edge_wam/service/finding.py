@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from edge_wam.act import dynamixel_table, feetech
-from edge_wam.act.bus import BITS_PER_BYTE, DEADLINE_S, existing_ports, open_port
+from edge_wam.act.bus import BITS_PER_BYTE, existing_ports, open_port
 from edge_wam.act.calibration import DYNAMIXEL, FEETECH
 from edge_wam.act.families import FAMILIES
 from edge_wam.errors import BusError, EdgeWamError
@@ -22,6 +22,7 @@ SPEEDS_BPS: dict[str, tuple[int, ...]] = {
 }
 USUAL_IDS = range(21)
 EVERY_ID = range(feetech.HIGHEST_ID + 1)
+_DEADLINE_S = 0.02  # an adapter may still sit on a reply for 16 ms (edge-wam doctor)
 _ANSWER_BYTES = 64  # a question and its answer, generously
 _FEETECH_MODELS = {777: "STS3215", 2825: "STS3250", 11272: "SM8512BL", 1284: "SCS0009"}
 
@@ -55,7 +56,7 @@ def choose_port(terminal: Terminal, port: str) -> str:
 
 def scan(path: str, servos: str, baud_bps: int, ids: Sequence[int]) -> list[Found]:
     """Who answers at this speed. Nothing is written."""
-    deadline_s = DEADLINE_S + _ANSWER_BYTES * BITS_PER_BYTE / baud_bps
+    deadline_s = _DEADLINE_S + _ANSWER_BYTES * BITS_PER_BYTE / baud_bps
     family: Any = FAMILIES[servos]
     port = open_port(path, baud_bps)
     try:

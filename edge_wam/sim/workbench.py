@@ -1,11 +1,12 @@
 """A calibration board on the simulated table, whose place is known: what scripts/calibrate.py looks for.
 
-    world = World(seed, spec=with_board(picture, size_m))
-    place_board(world, table_from_board)
+world = World(seed, spec=with_board(picture, size_m))
+place_board(world, table_from_board)
 """
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ _BOARD = "board"
 
 def with_board(picture: ImageArray, size_m: tuple[float, float]) -> Any:
     """The scene (MjSpec) with a page (H, W) uint8 of this width and height on the table; see place_board."""
+    os.environ.setdefault("MUJOCO_GL", "egl")  # before its first import
     import mujoco
 
     spec = build_spec()

@@ -73,6 +73,7 @@ class Workbench:
     def _keep_time(self, world, chain, photographer):
         start_s, step = time.monotonic(), 0
         while not self._stopping.is_set():
+            assert not photographer.failure, photographer.failure
             ahead_s = start_s + step * STEP_S - time.monotonic()
             if ahead_s > 0:
                 time.sleep(ahead_s)
