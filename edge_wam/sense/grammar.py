@@ -19,6 +19,38 @@ from edge_wam.errors import VoiceError, nearest
 STOP_WORDS = {"en": ("stop",), "zh": ("停", "停下", "停止", "别动")}
 
 
+class Around(NamedTuple):
+    """What people say with STOP in one breath; after: whole, each said at most once."""
+
+    before: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+
+
+# For recognisers that hear only sentences of their grammar.
+AROUND_STOP = {
+    "en": Around(
+        before=(
+            "no",
+            "hey",
+            "wait",
+            "please",
+            "robot",
+            "okay",
+            "now",
+            "just",
+            "you should",
+            "you must",
+            "oh",
+        ),
+        after=(
+            *("it", "that", "this", "now", "please", "right now", "right there", "the arm", "the robot"),
+            *("moving", "it now", "that now", "moving now", "there", "here"),
+        ),
+    ),
+    "zh": Around(),
+}
+
+
 class Decoys(NamedTuple):
     """What makes a sentence that is no command. A recogniser with nothing but the commands in its grammar
     hears "do not pick up the red cube" as the command.
@@ -110,7 +142,8 @@ class Grammar:
         self.language = language
         self.phrases, self.beside = (*phrases, *beside.sayings), beside
         self.decoys, self.stop_words = decoys, STOP_WORDS[language]
-        self._keys = frozenset(map(key, (*self.phrases, *beside.talk)))
+        self._commands = frozenset(map(key, self.phrases))
+        self._keys = self._commands | frozenset(map(key, beside.talk))
         self._replies = frozenset(map(key, beside.replies))
 
     @property
@@ -125,11 +158,16 @@ class Grammar:
         """True if it is exactly one of the phrases, politely or not, or of the talk, or, where something was
         asked, a reply; case and spaces do not matter."""
         said = key(text)
-        if said in self._keys or (asked and said in self._replies):
-            return True
+        return self._is_said(said, self._keys) or (asked and said in self._replies)
+
+    def _is_said(self, said: str, keys: frozenset[str]) -> bool:
         before = [said.removeprefix(key(words)) for words in ("", *self.beside.before)]
         after = [rest.removesuffix(key(words)) for words in ("", *self.beside.after) for rest in before]
-        return not self._keys.isdisjoint(after)
+        return not keys.isdisjoint(after)
+
+    def is_command(self, text: str) -> bool:
+        """True if it is exactly one of the phrases, politely or not."""
+        return self._is_said(key(text), self._commands)
 
     def is_stop(self, text: str) -> bool:
         """True if any word of it means STOP."""

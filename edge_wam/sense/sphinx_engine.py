@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from edge_wam.errors import VoiceError
-from edge_wam.sense.grammar import UNKNOWN, Beside, Grammar, make_grammar
+from edge_wam.sense.ends import FRAME_BYTES, FRAME_S, Ends
+from edge_wam.sense.grammar import AROUND_STOP, UNKNOWN, Beside, Grammar, make_grammar
 from edge_wam.sense.sound import RATE_HZ, Block
 from edge_wam.types import Words
 
@@ -34,10 +35,19 @@ _TAIL_WORD, _TAIL_WORDS = 1e-2, 8  # "... and then to the right"
 _TALK_START, _TALK_WORD, _TALK_WORDS = 1e-23, 1e-8, 10  # talk: to begin with, for each word, and how many
 _POLITE = 1e-3  # a polite word more
 _ABOUT = 1e-18  # talk about commands ("do it again", "yes"): rarer than they are, and near to other talk
-_SURE_FRAMES = 5  # of 30 ms, for which a STOP has to stand: "slide" begins like it
-_SENTENCE_GAP_S = 0.7  # between two sentences; the end-pointer ends one after 0.3 s
+_STOP_BEFORE, _STOP_AFTER = 1e-8, 1e-6  # a word before STOP ("no no stop"), words after it ("stop it")
+_STOP_BEFORE_WORDS = 3
+_STOP_WITHIN = 1e-20  # STOP within a command or in the middle of talk
+# Frames of 30 ms for which a STOP has to stand: "slide" begins like it, and "please put" like "please stop".
+# With a pause after it it needs no more than the pause; said alone, less than in a sentence.
+_SURE_FRAMES, _SURE_FRAMES_AFTER, _PAUSE_FRAMES = 6, 9, 3
+_DOUBT = 1e-14  # what a slip costs when a command is heard once more: one that falls then is asked about
+# How "stop" is said elsewhere than in the dictionary: in England, in the north, by machines.
+_STOP_SOUNDS = ("S T AO P", "S T AH P")
+_SENTENCE_GAP_S = 1.0  # between two sentences; a pause of 0.3 s ends one for the end-pointer
+_TAIL_FRAMES = 3  # of the silence that ended it, what is decoded: in more of it words are heard
 _NOTHING = Beside()
-_NAME, _ASKED = "commands", "commands and replies"
+_NAME, _ASKED, _DOUBTED = "commands", "commands and replies", "commands, doubted"
 _Arc = tuple[int, int, float] | tuple[int, int, float, str]
 
 
@@ -64,6 +74,8 @@ class SphinxRecogniser:
             )
         self.name = "pocketsphinx with its own English model"
         decoder = pocketsphinx.Decoder(lm=None, samprate=RATE_HZ, loglevel="FATAL")
+        for number, sounds in enumerate(_STOP_SOUNDS, 2):
+            decoder.add_word(f"stop({number})", sounds, number == 1 + len(_STOP_SOUNDS))
         self.grammar: Grammar = make_grammar(
             language,
             phrases,
@@ -72,29 +84,31 @@ class SphinxRecogniser:
             self.name,
             beside,
         )
-        for name, replies_too in ((_NAME, False), (_ASKED, True)):
-            arcs = network(self.grammar, self.grammar.beside.replies if replies_too else ())
+        networks = {
+            _NAME: network(self.grammar),
+            _ASKED: network(self.grammar, self.grammar.beside.replies),
+            _DOUBTED: network(self.grammar, slip=_DOUBT),
+        }
+        for name, arcs in networks.items():
             decoder.add_fsg(name, decoder.create_fsg(name, 0, 1, arcs))
         decoder.activate_search(_NAME)
         self._search = self._wanted = _NAME
         self._decoder = decoder
-        self._ends = pocketsphinx.Endpointer(window=0.3, ratio=0.9, vad_mode=pocketsphinx.Vad.STRICT)
-        self._frame_bytes: int = self._ends.frame_bytes
+        detector = pocketsphinx.Vad(mode=pocketsphinx.Vad.STRICT, sample_rate=RATE_HZ, frame_length=FRAME_S)
+        self._ends = Ends(detector.is_speech)
         self._frames = 0
         self._rejected_end_s = -math.inf
         self._waiting = b""  # sound that does not fill a frame yet
         self._said = b""  # the utterance so far
-        self._partial, self._partial_frames = (
-            "",
-            0,
-        )  # the words so far, and for how many frames they have stood
+        # The words so far, for how many frames they have stood, and whether they were told.
+        self._partial, self._partial_frames, self._told = "", 0, False
 
     def hear(self, block: Block) -> list[Words]:
         """Feed a block; what it brought to light: nothing, changed partial results, or final ones."""
         self._waiting += block.samples.tobytes()
         found: list[Words] = []
-        while len(self._waiting) >= self._frame_bytes:
-            frame, self._waiting = self._waiting[: self._frame_bytes], self._waiting[self._frame_bytes :]
+        while len(self._waiting) >= FRAME_BYTES:
+            frame, self._waiting = self._waiting[:FRAME_BYTES], self._waiting[FRAME_BYTES:]
             was_speech = self._ends.in_speech
             speech = self._ends.process(frame)
             self._frames += 1
@@ -123,40 +137,67 @@ class SphinxRecogniser:
         hypothesis = self._decoder.hyp()
         text = hypothesis.hypstr if hypothesis else ""
         if text != self._partial:
-            self._partial, self._partial_frames = text, 0
+            self._partial, self._partial_frames, self._told = text, 0, False
         self._partial_frames += 1
-        if not text or self._partial_frames != (_SURE_FRAMES if self.grammar.is_stop(text) else 1):
+        if not text or self._told or not self._is_sure(text):
             return []
+        self._told = True
         return [Words(text, t_s, 0.0, False, self.grammar.language)]
 
+    def _is_sure(self, text: str) -> bool:
+        """Whether a partial result has stood for long enough."""
+        if not self.grammar.is_stop(text):
+            return True
+        if min(self._partial_frames, self._ends.quiet) >= _PAUSE_FRAMES:
+            return True
+        alone = self.grammar.is_stop(text.split()[0])
+        return self._partial_frames >= (_SURE_FRAMES if alone else _SURE_FRAMES_AFTER)
+
     def _final_words(self, t_s: float) -> list[Words]:
-        begin_s, end_s = self._ends.speech_start, self._ends.speech_end  # in the time of the frames fed
+        begin_s, end_s = self._ends.begin_s, self._ends.end_s  # in the time of the frames fed
         self._decoder.end_utt()
-        self._decoder.start_utt()
-        self._decoder.process_raw(self._said, False, True)
-        self._decoder.end_utt()
-        hypothesis = self._decoder.hyp()
-        text = hypothesis.hypstr if hypothesis else ""
+        silent = max(0, self._ends.quiet - _TAIL_FRAMES) * FRAME_BYTES
+        self._said = self._said[: len(self._said) - silent]
+        text = self._decoded()
         known = self.grammar.is_phrase(text, self._search == _ASKED) or self.grammar.is_stop(text)
         # After a pause the rest of a sentence looks like a sentence: "do not ... pick up the red cube".
         if not known or (begin_s < self._rejected_end_s + _SENTENCE_GAP_S and not self.grammar.is_stop(text)):
             known, text = False, f"{UNKNOWN} {text}".strip()
             self._rejected_end_s = end_s
-        t_s -= self._frames * self._ends.frame_length - end_s
+        elif self.grammar.is_command(text) and not self._holds(text):
+            known, text = False, f"{UNKNOWN} {text}"
+        t_s -= self._frames * FRAME_S - end_s
         return [Words(text, t_s, 1.0 if known else 0.0, True, self.grammar.language)]
 
+    def _decoded(self) -> str:
+        """The whole utterance, with the search that is active."""
+        self._decoder.start_utt()
+        self._decoder.process_raw(self._said, False, True)
+        self._decoder.end_utt()
+        hypothesis = self._decoder.hyp()
+        return hypothesis.hypstr if hypothesis else ""
 
-def network(grammar: Grammar, replies: Iterable[str] = ()) -> list[_Arc]:
+    def _holds(self, text: str) -> bool:
+        """Whether a command is still heard where slips cost little: one that is not may have a word in it
+        that was never said ("pick up the blue cube" of "pick up the cube")."""
+        self._decoder.activate_search(_DOUBTED)
+        doubted = self._decoded()
+        self._decoder.activate_search(self._search)
+        return doubted == text
+
+
+def network(grammar: Grammar, replies: Iterable[str] = (), slip: float = _SLIP) -> list[_Arc]:
     """The grammar, and replies, as transitions (from, to, probability[, word]) of a network that runs from 0
-    to 1."""
+    to 1. slip: what the first slip costs."""
     table = smallest((*grammar.phrases, *grammar.stop_words))
     start, count = len(table) - 1, len(table)
     net = _Network(2 + 2 * count)  # state s of the table: s + 2 in the exact part, s + slipped after a slip
     exact, slipped = 2, 2 + count
     net.arc(0, start + exact, 1.0)
     for text in dict.fromkeys((*grammar.decoys.before, *grammar.beside.against)):
-        net.words(start + exact, start + slipped, _SLIP, text)
+        net.words(start + exact, start + slipped, slip, text)
     tail = _tail(net, table) if grammar.decoys.more else 1
+    stopped = _stops(net, grammar)
     for text in grammar.beside.before:
         net.words(0, start + exact, _POLITE, text)
     for state, leads in enumerate(table):
@@ -165,15 +206,17 @@ def network(grammar: Grammar, replies: Iterable[str] = ()) -> list[_Arc]:
                 net.arc(state + part, to + part if word else 1, 1.0, word)
             for text in grammar.beside.after if "" in leads else ():
                 net.words(state + part, 1, _POLITE, text)
+            for word in grammar.stop_words if state != start else ():
+                net.arc(state + part, stopped, _STOP_WITHIN, word)
             if state != start and "" not in leads:
-                net.arc(state + part, 1, _SLIP)  # an end too soon
-            slip = _SLIP if part == exact else _SLIP_AGAIN
+                net.arc(state + part, 1, slip)  # an end too soon
+            cost = slip if part == exact else _SLIP_AGAIN
             for text in grammar.decoys.more if part == exact else ():
-                net.words(state + part, tail, slip, text)
+                net.words(state + part, tail, cost, text)
             for to, others in _slips(leads, grammar, state == start).items():
-                net.arc(state + part, to + slipped, slip)  # a word left out
+                net.arc(state + part, to + slipped, cost)  # a word left out
                 for other in others:
-                    net.words(state + part, to + slipped, slip, other)
+                    net.words(state + part, to + slipped, cost, other)
     for text in (*grammar.beside.talk, *replies):
         net.words(0, 1, _ABOUT, text)
     state = net.new()
@@ -182,8 +225,29 @@ def network(grammar: Grammar, replies: Iterable[str] = ()) -> list[_Arc]:
         before, state = state, net.new()
         for word in grammar.decoys.talk:
             net.arc(before, state, _TALK_WORD, word)
+        for word in grammar.stop_words:
+            net.arc(before, stopped, _STOP_WITHIN, word)
         net.arc(state, 1, 1.0)
     return net.arcs
+
+
+def _stops(net: _Network, grammar: Grammar) -> int:
+    """STOP with what is said in one breath with it; returns where that goes on after the word itself."""
+    before, after = AROUND_STOP[grammar.language]
+    stopped = net.new()
+    net.arc(stopped, 1, 1.0)
+    for text in after:
+        net.words(stopped, 1, _STOP_AFTER, text)
+    state = 0
+    for _ in range(_STOP_BEFORE_WORDS):
+        last, state = state, net.new()
+        for text in before:
+            net.words(last, state, _STOP_BEFORE, text)
+        for word in grammar.stop_words:
+            net.arc(state, stopped, 1.0, word)
+    for word in grammar.stop_words:
+        net.arc(0, stopped, 1.0, word)
+    return stopped
 
 
 def _tail(net: _Network, table: list[dict[str, int]]) -> int:
