@@ -83,7 +83,7 @@ def public_name(instance: str, what: str) -> str:
 def leftovers() -> list[Path]:
     """The mailboxes of processes that were killed before they could remove them."""
     found = []
-    for path in _folder().glob(f"{_PREFIX}.*"):
+    for path in folder().glob(f"{_PREFIX}.*"):
         match = re.match(rf"{re.escape(_PREFIX)}\.(\d+)\.", path.name)
         if match and not Path(f"/proc/{match[1]}").exists() and Path("/proc/self").exists():
             found.append(path)
@@ -281,7 +281,8 @@ class Mailbox:
         return _LINE + slot * self._stride
 
 
-def _folder() -> Path:
+def folder() -> Path:
+    """Where mailboxes are."""
     shared = Path("/dev/shm")
     return shared if shared.is_dir() else Path(tempfile.gettempdir())
 
@@ -289,7 +290,7 @@ def _folder() -> Path:
 def _path(name: str) -> Path:
     if not re.fullmatch(r"[A-Za-z0-9._-]+", name):
         raise ValueError(f"mailbox name {name!r}: letters, digits, '.', '_' and '-' only")
-    return _folder() / name
+    return folder() / name
 
 
 def _stride(dtype: RecordType) -> int:

@@ -15,8 +15,10 @@ The readers' end is `Window`. Boxes belong to the robot's group: PUBLIC_MODE, AS
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import math
+import os
 import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -24,7 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from edge_wam.errors import EdgeWamError
-from edge_wam.mailbox import Letter, Mailbox, RecordType, public_name
+from edge_wam.mailbox import Letter, Mailbox, RecordType, folder, public_name
 from edge_wam.messages import CHUNK, COMMAND_BYTES, TEXT_BYTES, WHY_BYTES, cut_text, encode_text, frame_type
 from edge_wam.orders import Order, Orders, Verb
 from edge_wam.types import JOINTS
@@ -32,9 +34,10 @@ from edge_wam.types import JOINTS
 INSTANCE = "main"  # the name of a robot that has none
 PUBLIC_MODE, ASKED_MODE = 0o640, 0o660
 SIGHT_EVERY_S = 1 / 15
-TICKS_KEPT, EVENTS_KEPT, CHUNKS_KEPT, FRAMES_KEPT, ASKED_KEPT = 1024, 256, 32, 8, 16
+TICKS_KEPT, EVENTS_KEPT, CHUNKS_KEPT, FRAMES_KEPT, ASKED_KEPT = 1024, 256, 32, 16, 16
 ASKED_FRESH_S = 1.0  # an order older than this when it is found is nobody's wish any more
 PLAN_BYTES = 65536
+BY_BYTES = 32
 KINDS = ("heard", "task", "done", "hold", "park", "fault", "note")
 
 LIMITED = ("not_finite", "lead", "range", "acceleration", "speed", "floor")  # guard.Limited's fields
@@ -79,7 +82,7 @@ EVENT: RecordType = np.dtype(
     ]
 )
 
-ASKED: RecordType = np.dtype([("verb", "S8"), ("command", f"S{COMMAND_BYTES}"), ("by", "S32")])
+ASKED: RecordType = np.dtype([("verb", "S8"), ("command", f"S{COMMAND_BYTES}"), ("by", f"S{BY_BYTES}")])
 
 PLAN: RecordType = np.dtype([("json", f"S{PLAN_BYTES}")])
 
@@ -138,7 +141,9 @@ class Boxes(NamedTuple):
 
 
 def create(instance: str, plan: Plan, stack: contextlib.ExitStack) -> Boxes:
-    """Make all boxes of a robot; `stack` removes them."""
+    """Make all boxes of a robot; `stack` removes them. EdgeWamError if a robot of this name runs: its boxes
+    would be taken from it, and STOP would reach nobody."""
+    _alone(instance, stack)
 
     def box(what: str, dtype: RecordType, slots: int, mode: int = PUBLIC_MODE) -> Mailbox:
         return stack.enter_context(Mailbox.create(public_name(instance, what), dtype, slots, mode))
@@ -159,6 +164,23 @@ def create(instance: str, plan: Plan, stack: contextlib.ExitStack) -> Boxes:
     record["json"] = encode_text(json.dumps(plan._asdict()), PLAN_BYTES)
     boxes.plan.put(record)  # last: who finds it finds the others
     return boxes
+
+
+def _alone(instance: str, stack: contextlib.ExitStack) -> None:
+    """Be the only robot of this name. The kernel forgets a lock with the process that held it."""
+    path = folder() / public_name(instance, "alive")
+    try:
+        file = stack.enter_context(os.fdopen(os.open(path, os.O_CREAT | os.O_RDWR, 0o600), "rb"))
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except PermissionError:
+        raise EdgeWamError(
+            f"robot '{instance}' is another user's on this machine ({path}); try: another robot.name"
+        ) from None
+    except BlockingIOError:
+        raise EdgeWamError(
+            f"a robot '{instance}' runs on this machine already; try: systemctl stop edge-wam, "
+            "or another robot.name in the settings"
+        ) from None
 
 
 def attach(instance: str, *, asking: bool = False, thinking: bool = False) -> tuple[Plan, Boxes]:
@@ -228,7 +250,7 @@ class Window:
             raise ValueError("a robot is ended by its service manager, not by an order from outside")
         _, boxes = self.look()
         record = np.zeros((), ASKED)
-        record["verb"], record["by"] = verb.value.encode(), by.encode()[:32]
+        record["verb"], record["by"] = verb.value.encode(), cut_text(by, BY_BYTES)
         record["command"] = encode_text(command, COMMAND_BYTES)
         with boxes.asked.alone():
             boxes.asked.put(record)
@@ -251,18 +273,28 @@ class Asked:
 
     def take(self) -> list[tuple[Order, str]]:
         """Give what is new to the orders, STOP last, so that nothing asked with it starts the arm again;
-        returns what was given and who asked."""
-        letters, _ = self._box.news()
-        found = [_order(letter) for letter in letters if time.monotonic() - letter.t_s < ASKED_FRESH_S]
+        returns what was given and who asked. A STOP is obeyed however late it is found; and where so many
+        asked that some were lost, one of them may have asked for it."""
+        letters, lost = self._box.news()
+        now_s = time.monotonic()
         known = [
-            (o, by)
-            for o, by in found
-            if o is not None and (o.verb is not Verb.DO or o.command in self._commands)
+            (order, by)
+            for letter in letters
+            for order, by in [_order(letter)]
+            if order is not None and self._holds(order, now_s - letter.t_s)
         ]
+        if lost:
+            known.append((Order(Verb.STOP), f"{lost} orders that were lost"))
         known.sort(key=lambda one: one[0].verb is Verb.STOP)
         for order, _ in known:
             self._orders.give(order)
         return known
+
+    def _holds(self, order: Order, age_s: float) -> bool:
+        """Whether an order is to be carried out."""
+        if order.verb is Verb.STOP:
+            return True
+        return age_s < ASKED_FRESH_S and (order.verb is not Verb.DO or order.command in self._commands)
 
 
 def _order(letter: Letter) -> tuple[Order | None, str]:

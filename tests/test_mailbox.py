@@ -171,17 +171,17 @@ if __name__ == "__main__":
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, cwd=ROOT)
     assert (done.returncode, done.stderr) == (0, "")
-    assert not (module._folder() / name).exists()
+    assert not (module.folder() / name).exists()
 
 
 def test_leftovers_of_dead_processes_are_removed_and_ours_are_not(box):
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    leftover: Path = module._folder() / f"edge-wam.{dead.pid}.test"
+    leftover: Path = module.folder() / f"edge-wam.{dead.pid}.test"
     leftover.write_bytes(b"")
     assert remove_leftovers() >= 1
     assert not leftover.exists()
-    assert (module._folder() / box.name).exists()
+    assert (module.folder() / box.name).exists()
     assert box.name.split(".")[1] == str(os.getpid())
 
 

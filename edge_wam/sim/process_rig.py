@@ -43,6 +43,7 @@ from edge_wam.sim.microphone import sample
 from edge_wam.sim.monitor import Monitor
 from edge_wam.sim.robot import TRUTH, WISH, SimSettings, robot_main
 from edge_wam.sim.wiretap import create_tap, read_tap
+from edge_wam.telemetry import INSTANCE
 from edge_wam.think.worker import policy_main
 from edge_wam.types import FloatArray
 
@@ -82,7 +83,10 @@ class ProcessRig:
         """record: with a recorder in the policy; terminal: what is said goes to one, else to a file."""
         self.folder, self.light = folder, light
         self._link, self._log, self._tap = folder / "arm", folder / "control.log", folder / "tap.npy"
-        self._config = replace(config, robot=replace(config.robot, port=str(self._link)))
+        name = config.robot.name
+        if name == INSTANCE:  # that of a robot that may be at work on this machine
+            name = f"rig-{os.getpid()}"
+        self._config = replace(config, robot=replace(config.robot, name=name, port=str(self._link)))
         calibration = config.robot.calibration
         self.limits = load_limits(calibration / "limits.toml")
         self._true_rad: FloatArray = np.zeros(len(self.limits.joints))
