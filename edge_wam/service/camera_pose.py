@@ -57,6 +57,7 @@ class HandEye(NamedTuple):
 def view(points_m: FloatArray, rays: FloatArray, focal_px: float) -> View:
     """Where a flat board is, from its corners (N, 3) and their rays (N, 2). CalibrationError: no good fit."""
     cv2, eye = opencv(), np.eye(3)
+    points_m, rays = np.ascontiguousarray(points_m), np.ascontiguousarray(rays)  # OpenCV takes no slices
     # Two poses explain a small flat thing nearly alike; IPPE gives both, the better one is refined.
     count, turns, shifts, _ = cv2.solvePnPGeneric(points_m, rays, eye, None, flags=cv2.SOLVEPNP_IPPE)
     found = []
