@@ -36,7 +36,7 @@ QUICK_S = 30.0  # of each background, with --quick
 _PART_S = 300.0  # of a background in one piece
 _CLEAN_TAKES = 3
 _RECORDINGS_A_TAPE = 40
-_QUICK_VOICES, _QUICK_CONDITIONS = 3, ("clean", "servos 10 dB")
+_QUICK_VOICES, _QUICK_CONDITIONS = 4, ("clean", "servos 10 dB")
 
 
 class Entrant(NamedTuple):

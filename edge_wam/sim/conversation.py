@@ -148,10 +148,10 @@ class _Room:
     def _begin_answer(self) -> None:
         index = self._sentence()
         phrase = self._dialogue.asked(self.fed / RATE_HZ)
-        if not phrase or index == self._answered or index < 0 or not self._tape.answers:
+        if not phrase or index == self._answered or not self._tape.answers:
             return
         meant = self._tape.utterances[index]
-        if self._at / RATE_HZ < meant.end_s:  # who speaks does not answer
+        if self._at / RATE_HZ < meant.end_s:  # who speaks does not answer, nor who has yet to speak
             return
         self._answered = index
         yes = self._command(phrase) == meant.said.command

@@ -135,6 +135,7 @@ def test_nobody_answers_while_they_speak_nor_before_they_said_anything():
 def test_what_comes_after_an_answer_comes_later():
     found = heard((WANT_RED, STOP), (1.5, ASK_RED, True), (5.75, "stop", False))
     answer_s = -(-len(YES) // BLOCK_SAMPLES) * BLOCK_S
+    assert found.utterances[0] == Utterance(WANT_RED, 0.0, 1.0, None)
     assert found.utterances[1].begin_s == pytest.approx(5.0 + answer_s)
     assert found.utterances[1].stop_end_s == pytest.approx(5.5 + answer_s)
     assert found.seconds == pytest.approx(10.0 + answer_s, abs=BLOCK_S)
@@ -171,6 +172,8 @@ def test_stop_is_late_by_the_time_from_its_end_to_the_first_news():
 
 def test_a_command_that_is_taken_for_stop_is_not_done():
     (one,) = outcomes((WANT_RED,), (1.2, "stop", False), (1.5, RED, True))
+    assert (one.right, one.wrong, one.stopped) == (False, False, True)
+    (one,) = outcomes((WANT_RED,), (1.2, "stop", False), (1.5, "stop", True), (2.0, RED, True))
     assert (one.right, one.wrong, one.stopped) == (False, False, True)
 
 
