@@ -31,7 +31,7 @@ from edge_wam.record.topics import Entry, Stamp
 from edge_wam.telemetry import Boxes, Plan, Window
 from edge_wam.types import ImageArray
 
-POLL_S = 0.05  # eight frames are kept for us, and more than twenty a second do not come
+POLL_S = 0.05  # a box of frames holds more than half a second of them
 ABSENT_S = 0.5  # between looks for a robot that is not there
 KEPT_S = 30.0
 AFTER_S = 2.0  # what came of a fault belongs to it
