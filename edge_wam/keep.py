@@ -7,9 +7,23 @@ import shutil
 import time
 from pathlib import Path
 
+from edge_wam.errors import EdgeWamError
+
 
 def replace_file(path: Path, text: str) -> Path | None:
-    """Write a file, whole or not at all; what was there is kept beside it. Returns where, or None."""
+    """Write a file, whole or not at all; what was there is kept beside it. Returns where, or None.
+
+    EdgeWamError where nothing can be written.
+    """
+    try:
+        return _replace(path, text)
+    except OSError as error:
+        raise EdgeWamError(
+            f"{path} cannot be written ({error.strerror}); try: another folder, or mend its permissions"
+        ) from error
+
+
+def _replace(path: Path, text: str) -> Path | None:
     kept = None
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.part")

@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 
 from edge_wam.errors import CalibrationError, CameraError
-from edge_wam.sense.camera import CameraStale, CameraThread, Intrinsics, load_calibration, newest_frames
+from edge_wam.sense.camera import (
+    CameraStale,
+    CameraThread,
+    Intrinsics,
+    Mount,
+    load_calibration,
+    newest_frames,
+    save_calibration,
+)
 from edge_wam.types import Frame
 
 SHIPPED = Path(__file__).parents[2] / "calibration" / "so101-sim" / "camera.json"
@@ -183,6 +191,30 @@ def put(key, value):
     return lambda tree: tree["cameras"]["front"].update({key: value})
 
 
+def mounted(**change):
+    mount = {
+        "moved_by": "base",
+        "position_m": [0.5, 0, 0.4],
+        "quaternion_wxyz": [1, 0, 0, 0],
+        "error_px": 0.2,
+    }
+    return put("mount", mount | change)
+
+
+def test_what_is_saved_is_loaded_again_and_what_was_there_is_kept(tmp_path):
+    front, wrist = load_calibration(SHIPPED)
+    assert (front.mount, front.delay_s) == (None, None)
+    mount = Mount("wrist_roll", (0.1, -0.2, 0.3), (0.5, -0.5, 0.5, -0.5), 0.25)
+    cameras = (front._replace(delay_s=0.0315), wrist._replace(mount=mount))
+    path = tmp_path / "me" / "camera.json"
+    assert save_calibration(path, [front]) is None
+    first, second = save_calibration(path, cameras), save_calibration(path, cameras)
+    assert load_calibration(path) == cameras
+    assert load_calibration(first) == (front,)
+    assert load_calibration(second) == cameras  # both within a second
+    assert sorted(path.parent.iterdir()) == sorted([path, first, second])
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -196,6 +228,14 @@ def put(key, value):
         (put("serial", ""), "serial, a word"),
         (put("seriel", "1"), "unknown 'seriel' (did you mean 'serial'?)"),
         (put("serial", "sim-wrist"), "'sim-wrist' stands at more than one camera"),
+        (put("delay_s", "40 ms"), "delay_s '40 ms', expected seconds"),
+        (put("delay_s", 40.0), "delay_s 40.0, expected seconds, 1.0 at most"),
+        (mounted(moved_by="gripper_roll"), "mount.moved_by is 'gripper_roll', expected one of base"),
+        (mounted(position_m=[0, 0]), "mount.position_m is [0, 0], expected 3 numbers"),
+        (mounted(position_m=[0, 0, math.nan]), "expected 3 numbers"),
+        (mounted(quaternion_wxyz=[1, 0, 0, 1]), "expected one of length 1"),
+        (mounted(error_px=-0.1), "mount.error_px is -0.1, expected pixels"),
+        (mounted(yaw=0.0), "expected mount to have moved_by, position_m, quaternion_wxyz, error_px"),
         (lambda tree: tree.update(schema=2), '"schema": 1'),
         (lambda tree: tree["cameras"].update(front=[]), "'front' is not a table"),
     ],

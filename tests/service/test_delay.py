@@ -1,4 +1,4 @@
-"""How old a camera's pictures are: arithmetic on tracks; a delay put into a simulated camera is found again."""
+"""How old a camera's pictures are: arithmetic on tracks; a delay put into a simulated camera, found."""
 
 from __future__ import annotations
 

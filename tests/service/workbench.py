@@ -1,4 +1,4 @@
-"""The simulated arm on a pty, in real time, with cameras, a board, and a hand that moves it when it is limp."""
+"""The simulated arm on a pty, in real time, with cameras, a board, and a hand that moves it limp."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def camera_of(name, serial, width, height):
 
 
 class Workbench:
-    """`port`: the servos'; `cameras` and `prefix`: what --simulated wants; frames are stamped late_s too late.
+    """`port`: the servos'; `cameras` and `prefix`: what --simulated wants; frames are dated late_s too late.
 
     hand is None (physics has the arm) or a pose (6,) in which somebody holds it.
     """
