@@ -16,6 +16,7 @@ from edge_wam.act.families import FAMILIES
 from edge_wam.config import SIMULATED, Config
 from edge_wam.errors import EdgeWamError
 from edge_wam.robot import check
+from edge_wam.sense.camera import CameraCalibration, load_calibration
 from edge_wam.sense.voice import describe, open_recogniser
 from edge_wam.service import looks, standing
 from edge_wam.think.choice import open_engine
@@ -91,7 +92,15 @@ def _cured(what: str, look: Callable[[Config], str], config: Config, quiet: bool
 
 def _robot(config: Config) -> str:
     check(config, manifests.load(config.model.folder))
-    return f"{config.robot.calibration} fits the model"
+    cameras = load_calibration(config.robot.calibration / "camera.json")
+    return f"{config.robot.calibration} fits the model; {'; '.join(map(measured, cameras))}"
+
+
+def measured(camera: CameraCalibration) -> str:
+    """What scripts/calibrate.py found out about a camera."""
+    place = "place unknown" if camera.mount is None else f"placed to {camera.mount.error_px:.2f} px"
+    delay = "delay unknown" if camera.delay_s is None else f"{1e3 * camera.delay_s:.0f} ms late"
+    return f"{camera.spec.name}: {place}, {delay}"
 
 
 def _model(config: Config) -> str:

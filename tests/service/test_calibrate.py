@@ -12,7 +12,9 @@ from edge_wam.act import feetech
 from edge_wam.act.calibration import Calibration
 from edge_wam.act.feetech_bus import FeetechBus
 from edge_wam.errors import BusError, CalibrationError, EdgeWamError
+from edge_wam.sense.camera import Mount, load_calibration
 from edge_wam.service import finding, sweeping
+from edge_wam.service.doctor import measured
 from edge_wam.service.eeprom import IDS, FeetechEeprom
 from edge_wam.types import JOINTS
 
@@ -195,3 +197,13 @@ def test_two_servos_at_once_are_not_renamed(robot):
 
     with pytest.raises(BusError, match=r"2 servos answer .*\(ids 1, 9\); try: connect exactly one"):
         finding.set_ids(Person(robot, [both]), "/dev/a", 1_000_000)
+
+
+# --- what the doctor makes of it ------------------------------------------------------------
+
+
+def test_the_doctor_says_what_is_known_of_a_camera():
+    camera = load_calibration(SHIPPED.with_name("camera.json"))[0]
+    assert measured(camera) == "front: place unknown, delay unknown"
+    mount = Mount("base", (0.5, 0, 0.4), (1, 0, 0, 0), 0.164)
+    assert measured(camera._replace(mount=mount, delay_s=0.0435)) == "front: placed to 0.16 px, 44 ms late"
