@@ -18,7 +18,7 @@ CONVERTERS := $(VENV)/converters
 LEROBOT := $(VENV)/lerobot
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-converters test-service test-gpu mutate faults check bench clean system
+.PHONY: help demo test test-slow test-converters test-service test-gpu mutate faults check bench clean system
 
 help:  ## this list
 	@echo "edge_wam: a spoken command moves a robot arm. No hardware is needed for any of these:"
@@ -28,8 +28,11 @@ help:  ## this list
 demo: system $(DEMO)  ## install (no torch), then pick up a cube as told; ARGS='--seed 7 --episodes 3 --headless'
 	@$(BIN)/edge-wam demo $(ARGS)
 
-test: system $(TEST) $(VOICE) $(LEROBOT)/.made  ## install everything (torch too), then run the tests; ARGS go to pytest
+test: system $(TEST) $(VOICE) $(LEROBOT)/.made  ## install everything (torch too), then run the tests (but the long ones); ARGS go to pytest
 	@$(BIN)/python -m pytest $(ARGS)
+
+test-slow: system $(TEST) $(VOICE) $(LEROBOT)/.made  ## the tests that take longer than ten seconds each (8 min)
+	@$(BIN)/python -m pytest -m slow $(ARGS)
 
 test-converters: system $(TEST) $(CONVERTERS)/.made  ## Torch-TensorRT's converters and TensorRT's builder over the shipped models, without a GPU (2 min)
 	@$(BIN)/python -m pytest -m converters tests/train/test_converters.py $(ARGS)
