@@ -92,11 +92,11 @@ def _measure(camera: CameraCalibration, words: argparse.Namespace, port: str, in
         eye = RealSenseCamera(camera.spec, eyes.source(camera.serial))
         eye.start()
         try:
-            watcher = Watcher(eye)
-            sent, measured = wave(arm, index)
-            seen_s, pictures = watcher.stop()
+            with Watcher(eye) as watcher:
+                sent, measured = wave(arm, index)
         finally:
             eye.stop()
+    seen_s, pictures = watcher.seen()
     return Measured(camera_lag(measured, seen_s, changes(pictures)), servo_lag(sent, measured))
 
 
@@ -137,19 +137,25 @@ def _track(pairs: list[tuple[float, float]]) -> Track:
 
 
 class Watcher:
-    """A thread that keeps every frame of a started camera, made coarse, with its time."""
+    """A thread that keeps every frame of a started camera, made coarse, with its time; it ends with the
+    block, before the camera is stopped under it."""
 
     def __init__(self, eye: RealSenseCamera) -> None:
         self._eye, self._stopping = eye, threading.Event()
         self._seen: list[tuple[float, FloatArray]] = []
         self._trouble: CameraError | None = None
         self._thread = threading.Thread(target=self._run, name="watcher", daemon=True)
-        self._thread.start()
 
-    def stop(self) -> tuple[FloatArray, list[FloatArray]]:
-        """(times (N,), pictures) of what was seen. CameraError if the camera stopped on the way."""
+    def __enter__(self) -> Watcher:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._stopping.set()
         self._thread.join()
+
+    def seen(self) -> tuple[FloatArray, list[FloatArray]]:
+        """(times (N,), pictures) of what was seen. CameraError if the camera stopped on the way."""
         if self._trouble is not None:
             raise self._trouble
         return np.array([t_s for t_s, _ in self._seen]), [picture for _, picture in self._seen]

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import time
 
 import numpy as np
 import pytest
 from person import SHIPPED, Person
 from workbench import Workbench, camera_of
 
-from edge_wam.errors import CalibrationError, EdgeWamError
+from edge_wam.errors import CalibrationError, CameraError, EdgeWamError
 from edge_wam.sense.camera import load_calibration, save_calibration
 from edge_wam.service import delay
 from edge_wam.service.delay import DURATION_S, Track, camera_lag, changes, coarse, pattern_rad, servo_lag
-from edge_wam.service.delay_talk import calibrate_delay
+from edge_wam.service.delay_talk import Watcher, calibrate_delay
 from edge_wam.sim.world import READY_RAD, Scene
+from edge_wam.types import Frame
 
 
 def joint_track(seed=0):
@@ -134,3 +136,45 @@ def test_a_camera_that_was_not_calibrated_yet_is_named(tmp_path):
     asked = argparse.Namespace(out=tmp_path / "arm.json", name="front", joint=None)
     with pytest.raises(CalibrationError, match=r"no camera 'front' .* scripts/calibrate.py camera first"):
         calibrate_delay(Person(None), asked, "/dev/nowhere")
+
+
+class Startable:
+    """A camera that is fetched from once it has been stopped: what librealsense makes a crash of."""
+
+    def __init__(self):
+        self.stopped, self.misused = False, []
+
+    def newest(self, timeout_s):
+        time.sleep(0.005)
+        if self.stopped:
+            self.misused.append(timeout_s)
+        return Frame("front", np.zeros((16, 16, 3), np.uint8), 1.0, 1)
+
+
+def test_the_watcher_has_ended_before_its_camera_is_stopped_whatever_happened():
+    eye = Startable()
+    watcher = Watcher(eye)
+
+    def interrupted():
+        with watcher:
+            time.sleep(0.03)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    eye.stopped = True
+    count = len(watcher.seen()[0])
+    time.sleep(0.03)
+    assert count == len(watcher.seen()[0]) > 0
+    assert eye.misused == []
+
+
+def test_a_camera_that_stops_on_the_way_is_said_to_have():
+    class Broken(Startable):
+        def newest(self, timeout_s):
+            raise CameraError("starved")
+
+    with Watcher(Broken()) as watcher:
+        time.sleep(0.02)
+    with pytest.raises(CameraError, match="starved"):
+        watcher.seen()
