@@ -65,7 +65,7 @@ reload() {
 if [ "$WAY" = uninstall ]; then
     if live; then systemctl disable --now edge-wam $(robots) || true; fi
     rm -rf "$OPT"
-    rm -f "$UNIT" "$TEMPLATE" "$RULES" "$SYSUSERS"
+    rm -f "$UNIT" "$TEMPLATE" "$RULES" "$SYSUSERS" "$ETC/web-token"
     reload
     say "removed; $ETC and ${ROOT}/var/lib/edge-wam are still there"
     exit 0
@@ -116,6 +116,7 @@ if [ ! -e "$ETC/config.toml" ]; then
     install -D -m 644 "$FILES/config.toml" "$ETC/config.toml"
     say "wrote $ETC/config.toml: a simulated robot; name your arm and cameras there"
 fi
+[ -s "$ETC/web-token" ] || (umask 077 && "$PYTHON" -c 'import secrets; print(secrets.token_urlsafe(24))' >"$ETC/web-token") # the page's
 if command -v systemd-sysusers >/dev/null; then systemd-sysusers ${ROOT:+--root="$ROOT"} edge-wam.conf; fi
 
 touch "$new/.whole"
