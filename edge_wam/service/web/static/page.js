@@ -134,7 +134,8 @@ function show(told) {
   notice(told.silent ? `The robot has told nothing for ${figure(told.age_s, 0)} s: its loop stands, or it waits for its arm. What you see is old.` : "");
   const newest = points.length ? points[points.length - 1][0] : -Infinity;
   for (const point of told.points) if (point[0] > newest) points.push(point);
-  while (points.length && points[0][0] < told.now_s - plan.past_s) points.shift();
+  told.until_s = told.silent ? told.now_s - told.age_s : told.now_s;  // where the curves end
+  while (points.length && points[0][0] < told.until_s - plan.past_s) points.shift();
   for (const name in pictures) {
     const age_s = told.now_s - pictures[name].t_s;
     pictures[name].box.classList.toggle("old", age_s > OLD_PICTURE_S);
@@ -149,11 +150,10 @@ function draw() {
   if (!plan || !state) return;
   const colour = colours();
   plan.charts.forEach(({canvas, value, low, high}, joint) => {
-    const now = state.silent ? state.now_s - state.age_s : state.now_s;
-    drawJoint(canvas, points, joint, plan.joints.length, low, high, now, plan.past_s, colour);
+    drawJoint(canvas, points, joint, plan.joints.length, low, high, state.until_s, plan.past_s, colour);
     value.textContent = `${figure(state.measured_deg[joint])}°`;
   });
-  drawLate($("late"), points, 1 + 2 * plan.joints.length, state.now_s, plan.past_s, LATE_TOP_MS, colour);
+  drawLate($("late"), points, 1 + 2 * plan.joints.length, state.until_s, plan.past_s, LATE_TOP_MS, colour);
 }
 
 function showServos(told) {
