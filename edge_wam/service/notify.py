@@ -40,7 +40,7 @@ class Notifier:
         self._send(f"READY=1\nSTATUS={_line(status)}")
 
     def ending(self, allowed_s: float) -> None:
-        """The loop is over and nothing has torque: what is left to do is given allowed_s, and no beat comes."""
+        """The loop is over, nothing has torque, and no beat comes: what is left to do is given allowed_s."""
         self._send(f"WATCHDOG_USEC={round(1e6 * allowed_s)}")
 
     def stopping(self) -> None:
