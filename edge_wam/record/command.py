@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType
 
 from edge_wam.config import Config
-from edge_wam.record.recorder import Settings
+from edge_wam.record.disk import Settings
 from edge_wam.record.recorder import record as record_until
 from edge_wam.think.store import state
 

@@ -107,11 +107,17 @@ def read(path: Path) -> Recording:
         raise EdgeWamError(f"cannot read {path} ({error.strerror})") from None
     if not about or not ticks:
         raise EdgeWamError(f"{path} is no recording of edge-wam's, or holds nothing; try: edge-wam record")
+    try:
+        plan = Plan.read(about["plan"])
+    except (KeyError, ValueError) as error:
+        raise EdgeWamError(
+            f"{path} tells of a robot of another version ({error}); try: edge-wam {about.get('edge_wam')}"
+        ) from None
     order = sorted(ticks)
     return Recording(
         path,
         about,
-        Plan.read(about["plan"]),
+        plan,
         np.array([ticks[number][0] for number in order], TICK),
         np.array([ticks[number][1] for number in order]),
         {number: chunks[number] for number in sorted(chunks)},

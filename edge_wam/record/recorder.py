@@ -1,10 +1,9 @@
 """`edge-wam record`: a program of its own that writes down what a robot tells (telemetry.py).
 
-Two threads: one looks into the boxes every POLL_S and makes messages, the other writes them. So a disk that
-hangs costs memory first (BACKLOG_BYTES) and then messages, which are counted and written down as lost; the
-robot knows nothing of either. The last KEPT_S are in memory as well: on a fault they become a file of their
-own. A file begins with what came just before it (the chunks in force, the last second), so that each can be
-replayed.
+Two threads: one looks into the boxes every POLL_S and makes messages, the other writes them (disk.py). So a
+disk that hangs costs memory first and then messages, which are counted and written down as lost; the robot
+knows nothing of either. The last KEPT_S are in memory as well: on a fault they become a file of their own. A
+file begins with what came just before it (the chunks in force, the last second), so that each can be replayed.
 """
 
 from __future__ import annotations
@@ -12,13 +11,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -26,7 +23,8 @@ from edge_wam import __version__
 from edge_wam.errors import EdgeWamError
 from edge_wam.mailbox import Letter, Mailbox
 from edge_wam.record import topics
-from edge_wam.record.ring import FAULT, McapFile, Open, file_name, make_room, mend, open_file
+from edge_wam.record.disk import Disk, Run, Say, Settings
+from edge_wam.record.ring import make_room, mend
 from edge_wam.record.topics import Entry, Stamp
 from edge_wam.telemetry import Boxes, Plan, Window
 from edge_wam.types import ImageArray
@@ -37,23 +35,7 @@ KEPT_S = 30.0
 AFTER_S = 2.0  # what came of a fault belongs to it
 CHUNKS_BEFORE = 50  # as many as think/policy.py's Delay remembers
 TICKS_BEFORE_S = 1.0
-BACKLOG_BYTES = 64e6
 WRITE_S = 0.5
-RETRY_S = 5.0  # between tries on a disk that would not take any more
-
-
-class Settings(NamedTuple):
-    """What to record and where. images: one of config.IMAGES; model: the folder the robot runs, or ''."""
-
-    folder: Path
-    robot: str
-    most_bytes: float
-    file_s: float
-    images: str
-    model: str = ""
-
-
-Say = Callable[[str], object]
 
 
 class Memory:
@@ -123,7 +105,7 @@ class Reader:
     def _news(self, what: str, box: Mailbox, found: list[Entry]) -> Iterable[tuple[int, Letter]]:
         letters, missed = box.news()
         if missed:
-            found += lost(what, missed, letters[0].t_s if letters else time.monotonic(), self.stamp)
+            found += topics.lost(what, missed, letters[0].t_s if letters else time.monotonic(), self.stamp)
         return enumerate(letters, start=box.read - len(letters) + 1)
 
     def _image(self, topic: str, letter: Letter, number: int, pixels: ImageArray) -> Entry:
@@ -140,144 +122,6 @@ class Reader:
     def _log(self, letter: Letter) -> Entry:
         kind, text = (bytes(letter.record[name]).decode("utf-8", "replace") for name in ("kind", "text"))
         return Entry(topics.LOG, letter.t_s, 0, topics.log(kind, text, self.stamp.wall_ns(letter.t_s)))
-
-
-def lost(what: str, count: int, t_s: float, stamp: Stamp) -> list[Entry]:
-    """That `count` of something are missing before t_s: for programs, and for people."""
-    record = np.zeros((), topics.LOST)
-    record["what"], record["count"] = what.encode(), count
-    text = f"{count} lost of {what}"
-    return [
-        Entry(topics.LOSSES, t_s, 0, topics.pack(topics.LOSSES, record, t_s)),
-        Entry(topics.LOG, t_s, 0, topics.log("lost", text, stamp.wall_ns(t_s))),
-    ]
-
-
-class Run(NamedTuple):
-    """A robot from its start to its end: what a file says of it, and its time."""
-
-    about: dict[str, str]
-    stamp: Stamp
-
-
-class _Job(NamedTuple):
-    """For the writing thread. ends: there will be no more of this run."""
-
-    run: Run
-    entries: list[Entry]
-    before: list[Entry]  # for a file that begins with these entries
-    size_bytes: int
-    fault: bool = False
-    ends: bool = False
-
-
-class Disk:
-    """The writing thread and its queue. `give` never waits."""
-
-    def __init__(self, settings: Settings, say: Say, opening: Open = open_file) -> None:
-        self._settings, self._say, self._opening = settings, say, opening
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._waiting_bytes = 0  # written by both threads, each under the lock
-        self._lock = threading.Lock()
-        self._dropped = 0
-        self._file: McapFile | None = None
-        self._broken_s = -RETRY_S
-        self._told = ""
-        self._thread = threading.Thread(target=self._work, name="disk", daemon=True)
-        self._thread.start()
-
-    def give(self, run: Run, entries: list[Entry], before: list[Entry], *, fault: bool = False) -> None:
-        """Write these to the run's file, or, if it is a fault, to one of their own."""
-        size = sum(len(entry.data) for entry in entries)
-        with self._lock:
-            if self._waiting_bytes and self._waiting_bytes + size > BACKLOG_BYTES:
-                self._dropped += len(entries)
-                return
-            self._waiting_bytes += size
-        self._jobs.put(_Job(run, entries, before, size, fault))
-
-    def end(self, run: Run) -> None:
-        """The run is over: its file gets its name."""
-        self._jobs.put(_Job(run, [], [], 0, ends=True))
-
-    def close(self, timeout_s: float) -> bool:
-        """Write what waits and end. False if the disk did not let us in time."""
-        self._jobs.put(None)
-        self._thread.join(timeout_s)
-        return not self._thread.is_alive()
-
-    # --- the thread ---------------------------------------------------------------------------------
-
-    def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            try:
-                self._do(job)
-            except OSError as error:
-                self._fail(error, len(job.entries))
-            with self._lock:
-                self._waiting_bytes -= job.size_bytes
-        with contextlib.suppress(OSError):
-            self._finish()
-
-    def _do(self, job: _Job) -> None:
-        if job.ends:
-            return self._finish()
-        if time.monotonic() - self._broken_s < RETRY_S:
-            with self._lock:
-                self._dropped += len(job.entries)
-            return None
-        if job.fault:
-            return self._dump(job)
-        settings = self._settings
-        if self._file is not None and time.monotonic() - self._file.began_s > settings.file_s:
-            self._finish()
-        if self._file is None:
-            settings.folder.mkdir(parents=True, exist_ok=True)
-            path = file_name(settings.folder, settings.robot)
-            self._file = McapFile(path, job.run.about, job.run.stamp, self._opening)
-            self._file.add(job.before)
-        with self._lock:
-            dropped, self._dropped = self._dropped, 0
-        missing = lost("the disk", dropped, job.entries[0].t_s, job.run.stamp) if dropped else []
-        self._file.add([*missing, *job.entries])
-        self._told = ""
-        make_room(settings.folder, settings.most_bytes, self._file.path)
-        return None
-
-    def _dump(self, job: _Job) -> None:
-        settings = self._settings
-        settings.folder.mkdir(parents=True, exist_ok=True)
-        path = file_name(settings.folder, f"{FAULT}-{settings.robot}")
-        file = McapFile(path, job.run.about, job.run.stamp, self._opening)
-        try:
-            file.add(job.entries)
-            file.finish()
-        except OSError:
-            file.abandon()
-            raise
-        self._say(f"fault: the last {KEPT_S:.0f} s are in {file.path}")
-        make_room(settings.folder, settings.most_bytes, None if self._file is None else self._file.path)
-
-    def _finish(self) -> None:
-        file, self._file = self._file, None
-        if file is not None:
-            try:
-                file.finish()
-            except OSError:
-                file.abandon()
-                raise
-
-    def _fail(self, error: OSError, entries: int) -> None:
-        """Say it once, let the file be, try again later."""
-        file, self._file = self._file, None
-        if file is not None:
-            file.abandon()
-        with self._lock:
-            self._dropped += entries
-        self._broken_s = time.monotonic()
-        if self._told != (told := error.strerror or str(error)):
-            self._told = told
-            self._say(f"cannot write to {self._settings.folder}: {told}; the robot goes on, unrecorded")
 
 
 class Recorder:

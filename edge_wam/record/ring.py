@@ -50,7 +50,6 @@ class McapFile:
         self._writer.start(profile="", library="edge-wam")
         self._writer.add_metadata(METADATA, about | {"offset_ns": str(stamp.offset_ns)})
         self._file.flush()
-        self.began_s = time.monotonic()
 
     def add(self, entries: Iterable[Entry]) -> None:
         """Append messages."""
@@ -166,7 +165,7 @@ def kept(folder: Path) -> list[Kept]:
 
 
 def _began(path: Path) -> str:
-    return path.name.partition(".")[0].rpartition("-")[2]
+    return path.name.removesuffix(".part").removesuffix(SUFFIX).rpartition("-")[2]
 
 
 def make_room(folder: Path, most_bytes: float, writing: Path | None) -> list[Path]:
@@ -187,10 +186,11 @@ def make_room(folder: Path, most_bytes: float, writing: Path | None) -> list[Pat
 
 
 def file_name(folder: Path, robot: str) -> Path:
-    """`<robot>-<UTC>.mcap`, of which there is none yet."""
-    began = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
-    for number in range(1000):
-        path = folder / f"{robot}-{began}{f'x{number}' if number else ''}{SUFFIX}"
+    """`<robot>-<UTC to the millisecond>.mcap`, of which there is none yet: names are in the order of time."""
+    while True:
+        now_s = time.time()
+        began = time.strftime("%Y%m%dT%H%M%S", time.gmtime(now_s)) + f".{int(now_s % 1 * 1000):03d}Z"
+        path = folder / f"{robot}-{began}{SUFFIX}"
         if not path.exists() and not path.with_name(path.name + ".part").exists():
-            break
-    return path
+            return path
+        time.sleep(0.001)

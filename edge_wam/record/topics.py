@@ -130,7 +130,7 @@ def unpack(topic: str, data: bytes) -> tuple[Any, float]:
             f"a message on {topic} is not what this version expects ({error}); "
             "try: the edge_wam it was recorded by"
         ) from None
-    return record, float(message.t_s)
+    return record[()], float(message.t_s)  # a scalar's text has no padding
 
 
 # --- foxglove's own -----------------------------------------------------------------------------
@@ -189,6 +189,17 @@ def log(kind: str, text: str, wall_ns: int) -> bytes:
     message.timestamp.FromNanoseconds(wall_ns)
     data: bytes = message.SerializeToString()
     return data
+
+
+def lost(what: str, count: int, t_s: float, stamp: Stamp) -> list[Entry]:
+    """That `count` of something are missing before t_s: for programs, and for people."""
+    record = np.zeros((), LOST)
+    record["what"], record["count"] = what.encode(), count
+    text = f"{count} lost of {what}"
+    return [
+        Entry(LOSSES, t_s, 0, pack(LOSSES, record, t_s)),
+        Entry(LOG, t_s, 0, log("lost", text, stamp.wall_ns(t_s))),
+    ]
 
 
 def schema(message: type[Proto]) -> bytes:
