@@ -394,3 +394,16 @@ def test_the_board_is_written_where_it_is_wanted(tmp_path):
     assert code == 0
     assert "print it at 100 %" in text
     assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_a_terminal_that_is_closed_while_sweeping_changes_nothing(desk):
+    before = eeprom(desk.chain)
+    child = desk.start("arm", *out(desk))
+    child.expect("Is somebody holding it")
+    child.sendline("y")
+    child.expect("press ENTER")
+    child.sendeof()
+    text, code = ended(child)
+    assert code == 2
+    assert "nobody answers" in text
+    assert eeprom(desk.chain) == before
