@@ -61,8 +61,8 @@ VOICE = [
 # scripts/calibrate.py: sweeping at a terminal, and where the cameras are.
 CALIBRATE = [
     *CAMERA,
-    # 5 has no calibrateHandEye in its Python. On a Jetson, whose numpy is 1, pip ends at 4.11; its
-    # wheels for aarch64 serve every Python from 3.7.
+    # 5 has no calibrateHandEye in its Python. On a Jetson, whose numpy is 1, pip ends at 4.11; its wheels
+    # for aarch64 serve every Python from 3.7.
     "opencv-python-headless>=4.11,<5",
     "pillow>=10",  # the board's page
     "rich>=13",
