@@ -26,6 +26,7 @@ TRAIN_DOORS = {
     (TORCH_ROOM, "eager"),
     ("edge_wam.think.compile", "_build_tensorrt"),
     ("edge_wam.cli", "_chain"),
+    ("edge_wam.cli", "_dataset"),
     ("edge_wam.cli", "_sizes"),
 }
 HARDWARE = ("serial", "pyrealsense2", "vosk", "pocketsphinx", "sounddevice", "mujoco", "openvino", "torch")
