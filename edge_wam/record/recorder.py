@@ -2,8 +2,8 @@
 
 Two threads: one looks into the boxes every POLL_S and makes messages, the other writes them (disk.py). So a
 disk that hangs costs memory first and then messages, which are counted and written down as lost; the robot
-knows nothing of either. The last KEPT_S are in memory as well: on a fault they become a file of their own. A
-file begins with what came just before it (the chunks in force, the last second), so that each can be replayed.
+knows nothing of either. The last KEPT_S are in memory as well: on a fault they become a file of their own.
+A file begins with what came just before it (the chunks in force, the last second): each can be replayed.
 """
 
 from __future__ import annotations

@@ -1,11 +1,10 @@
+"""One recorded flight of the rig, for all."""
+
 from __future__ import annotations
 
 import os
 
 import pytest
-
-pytest.importorskip("mcap", reason="edge-wam[record] is not installed")
-
 from record_rig import NAME, flight, told, write
 
 from edge_wam.record.topics import Stamp
