@@ -62,6 +62,13 @@ def test_the_newest_of_each_kind_is_all_that_waits():
     assert asyncio.run(read()) == "event: state\ndata: 999\n\nevent: log\ndata: []\n\n"
 
 
+def test_what_was_true_last_is_told_last():
+    seat = Seat()
+    for kind in ("gone", "plan", "state", "gone"):
+        seat.put(kind, "{}")
+    assert list(told(seat)) == ["plan", "state", "gone"]
+
+
 def test_a_robot_that_tells_nothing_any_more_is_silent(robot, watch):
     seat = watch.sit()
     tick(robot, 100.0)
@@ -244,6 +251,17 @@ def test_the_ratio_is_of_squared_errors_on_what_moved(first, second, ratio):
     imagination.imagine(1.0, dream(first, second))
     found = imagination.come_true()["ratio"]
     assert found == pytest.approx((100**2 + 56**2) / (100**2 + 200**2) if ratio is None else ratio)
+
+
+def test_the_ratio_is_of_many_dreams_for_one_is_noise_where_little_moved():
+    imagination = seen([0, 0, 100, 100, 200])
+    imagination.imagine(1.0, dream(100, 200))
+    assert imagination.come_true()["ratio"] == 0
+    for n in range(5, 10):
+        for camera in range(2):
+            imagination.see(camera, 1 + n * 0.1, frame(210))
+    imagination.imagine(1.4, dream(200, 200))  # from 200 to 210, and not imagined: 1 by itself
+    assert imagination.come_true()["ratio"] == pytest.approx(2 * 10**2 / (2 * 10**2 + 100**2 + 200**2))
 
 
 def test_where_nothing_moved_there_is_no_ratio():

@@ -24,6 +24,7 @@ TOLERANCE_S = 0.06  # a frame this near to the moment is of the moment: they com
 MOVED_LEVELS = 0.15 * UNIT_LEVELS  # a pixel that changed by so much has moved; as film/imagination.py has it
 _SQUARES = 24  # a second and a half
 _DREAMS = 16
+_ERRORS = 50  # some ten seconds of dreams
 
 
 def jpeg(image: ImageArray) -> str:
@@ -56,6 +57,7 @@ class Imagination:
         self._plan = plan
         self._squares = [deque[Square](maxlen=_SQUARES) for _ in plan.cameras]
         self._dreams: deque[Dream] = deque(maxlen=_DREAMS)
+        self._errors: deque[tuple[float, float]] = deque(maxlen=_ERRORS)
 
     def see(self, camera: int, t_s: float, image: ImageArray) -> None:
         """A frame of a camera, by number; in the order of time."""
@@ -70,7 +72,7 @@ class Imagination:
 
     def come_true(self) -> dict[str, Any] | None:
         """The newest dream whose last moment every camera has seen, once, as JSON has it: for each camera the
-        imagined frames and the real ones (JPEG), and the error ratio (None where nothing moved)."""
+        imagined frames and the real ones (JPEG), and the error ratio of the last (None: nothing moved)."""
         seen_s = min((squares[-1].t_s if squares else -np.inf) for squares in self._squares)
         due = [dream for dream in self._dreams if dream.t0_s + self._plan.ahead_s[-1] <= seen_s]
         if not due:
@@ -99,6 +101,8 @@ class Imagination:
                 "real": [jpeg(image) for image in real],
             }
             cameras.append(told)
+        self._errors.append((wrong, unchanged))  # one alone is noise where little moved
+        wrong, unchanged = (sum(errors) for errors in zip(*self._errors, strict=True))
         ratio = wrong / unchanged if unchanged else None
         return {"cameras": cameras, "ahead_s": list(self._plan.ahead_s), "ratio": ratio}
 
