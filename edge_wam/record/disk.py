@@ -1,7 +1,8 @@
 """The recorder's writing thread: whatever the disk does, nobody else waits for it.
 
 What it cannot take is kept in memory up to BACKLOG_BYTES, then dropped and counted; the count is written down
-as soon as there is a file again.
+as soon as there is a file again. What a file loses when its disk ends in the middle of it (a chunk at most) is
+not counted: the file simply ends there.
 """
 
 from __future__ import annotations

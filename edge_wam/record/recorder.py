@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import threading
 import time
 from collections import deque
@@ -136,6 +137,7 @@ class Recorder:
         self._batch: list[Entry] = []
         self._batched_s = self._looked_s = -ABSENT_S
         self._dump_s: float | None = None
+        self._dumped_s = -math.inf
 
     def step(self, now_s: float) -> None:
         """Look into the boxes; hand on what is due."""
@@ -189,12 +191,13 @@ class Recorder:
             self._batched_s = now_s
         self._batch += entries
         if self._dump_s is None and any(_is_fault(entry) for entry in entries):
-            self._dump_s = now_s + AFTER_S
+            self._dump_s = max(now_s + AFTER_S, self._dumped_s + KEPT_S)  # no second twice
         if self._batch and now_s - self._batched_s >= WRITE_S:
             self._hand_on(now_s)
         if self._dump_s is not None and now_s >= self._dump_s:
             self._hand_on(now_s)
             self._dump()
+            self._dumped_s = now_s
 
     def _hand_on(self, now_s: float) -> None:
         if self._batch and self._run is not None:

@@ -132,6 +132,23 @@ def test_a_fault_leaves_what_was_before_and_after_it_in_a_file_of_its_own(tmp_pa
     assert len(read(next(path for path in files if path not in dumps)).ticks) == 900
 
 
+def test_a_fault_after_another_leaves_files_that_do_not_repeat_each_other(tmp_path):
+    """A cable with a loose contact is a fault a second; it is not thirty recordings."""
+    hands = Hands(tmp_path)
+    with told(ROBOT) as boxes:
+        hands.step()
+        for number in range(1400):  # 70 s
+            boxes.ticks.put(tick(number), hands.now_s)
+            if number % 20 == 0:
+                boxes.events.put(event_record("fault", "no reply"), hands.now_s)
+            hands.step()
+        began_s = hands.now_s
+    dumps = [read(path) for path in hands.close() if path.name.startswith(ring.FAULT)]
+    assert len(dumps) == 4  # after 2, 32 and 62 seconds, and at the end
+    assert all(np.ptp(dump.ticks_s) < KEPT_S + 1.0 for dump in dumps)
+    assert max(dump.ticks_s[-1] for dump in dumps) == pytest.approx(began_s, abs=0.1)
+
+
 def test_an_event_that_is_no_fault_leaves_none(tmp_path):
     hands = Hands(tmp_path)
     with told(ROBOT) as boxes:
@@ -165,13 +182,14 @@ class Device:
     """A disk at its file objects: full when told so, or as slow as somebody likes."""
 
     def __init__(self) -> None:
-        self.full = False
+        self.full, self.tries = False, 0
         self.going = threading.Event()
         self.going.set()
         self.reached = threading.Event()
 
     def open(self, path: Path) -> io.BufferedWriter:
         device = self
+        self.tries += 1
 
         class File(io.FileIO):
             def write(self, data: object) -> int:
@@ -206,15 +224,22 @@ def test_a_full_disk_is_said_once_and_gone_on_with_when_there_is_room(tmp_path):
         drained(disk)
     assert len(said) == 1
     assert "No space left on device" in said[0]
+    assert 5 < device.tries < 15  # every RETRY_S, not every time
     device.full = False
     now[0] += RETRY_S
     disk.give(run, [entry(400)], [])
+    now[0] += 1000.0
+    disk.give(run, [entry(401)], [])  # another file
     drained(disk)
+    flown = read(finished(tmp_path)[-1])
+    assert list(flown.ticks["index"]) == [400]
+    assert flown.lost["the disk"] == 398 * 40
+    device.full = True
+    now[0] += 1000.0
+    disk.give(run, [entry(402)], [])
+    drained(disk)
+    assert len(said) == 2  # full again is news again
     assert disk.close(10.0)
-    files = finished(tmp_path)
-    last = read(files[-1])
-    assert list(last.ticks["index"]) == [400]
-    assert last.lost["the disk"] > 300 * 40
 
 
 def test_a_slow_disk_keeps_nobody_waiting_and_what_it_missed_is_counted(tmp_path, monkeypatch):
