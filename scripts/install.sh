@@ -23,6 +23,7 @@ PYTHON=${PYTHON:-python3}
 OPT=$ROOT/opt/edge-wam ETC=$ROOT/etc/edge-wam
 FILES=$HERE/edge_wam/service/files
 UNIT=$ROOT/etc/systemd/system/edge-wam.service
+COMPANIONS="edge-wam-web edge-wam-record" # the page and the recorder: there, and off until they are wanted
 TEMPLATE=$ROOT/etc/systemd/system/edge-wam@.service
 RULES=$ROOT/etc/udev/rules.d/60-edge-wam.rules
 SYSUSERS=$ROOT/usr/lib/sysusers.d/edge-wam.conf
@@ -63,8 +64,9 @@ reload() {
 }
 
 if [ "$WAY" = uninstall ]; then
-    if live; then systemctl disable --now edge-wam $(robots) || true; fi
+    if live; then systemctl disable --now $COMPANIONS edge-wam $(robots) || true; fi
     rm -rf "$OPT"
+    for unit in $COMPANIONS; do rm -f "$(dirname "$UNIT")/$unit.service"; done
     rm -f "$UNIT" "$TEMPLATE" "$RULES" "$SYSUSERS" "$ETC/web-token"
     reload
     say "removed; $ETC and ${ROOT}/var/lib/edge-wam are still there"
@@ -76,14 +78,14 @@ if [ "$WAY" = rollback ]; then
     before=$(whole | grep -vx "$now" | tail -1 || true)
     [ -n "$before" ] || die "there is no version before $now"
     switch "$before"
-    if live; then systemctl try-restart edge-wam $(robots); fi
+    if live; then systemctl try-restart edge-wam $(robots) $COMPANIONS; fi
     say "$now -> $before"
     exit 0
 fi
 
 "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || die "expected Python 3.10 or newer; try: PYTHON=python3.10 $0"
-extras=${EXTRAS:-sim,voice}
-if [ -z "${EXTRAS:-}" ] && [ -e "$ROOT/etc/nv_tegra_release" ]; then extras=jetson,voice; fi
+extras=${EXTRAS:-sim,voice,calibrate,record,web}
+if [ -z "${EXTRAS:-}" ] && [ -e "$ROOT/etc/nv_tegra_release" ]; then extras=jetson,voice,calibrate,record,web; fi
 
 mkdir -p "$OPT" "$ETC"
 for path in "$OPT"/venv-*; do # what an interrupted run has left
@@ -109,6 +111,7 @@ cp -r "$HERE/models" "$HERE/calibration" "$new/share/edge-wam/"
 install -D -m 644 "$FILES/edge-wam.sysusers" "$SYSUSERS"
 install -D -m 644 "$FILES/60-edge-wam.rules" "$RULES"
 install -D -m 644 "$FILES/edge-wam.service" "$UNIT"
+for unit in $COMPANIONS; do install -m 644 "$FILES/$unit.service" "$(dirname "$UNIT")/"; done
 # The same for a robot by name: its settings, and the name by which others ask for it.
 sed -e '/^Description=/s/$/ (%i)/' -e 's#/etc/edge-wam/config\.toml#/etc/edge-wam/%i.toml#' \
     -e '/^ExecStart=/s/$/ --set robot.name=%i/' "$FILES/edge-wam.service" >"$TEMPLATE"
@@ -135,6 +138,6 @@ if live; then
     as=(runuser -u edge-wam -- env EDGE_WAM_HOME="$OPT/venv/share/edge-wam" EDGE_WAM_STATE=/var/lib/edge-wam)
     "${as[@]}" "$OPT/venv/bin/edge-wam" compile --config "$ETC/config.toml" || say "no engine was compiled; the graphs run as they are"
     "${as[@]}" "$OPT/venv/bin/edge-wam" doctor --config "$ETC/config.toml" || true
-    systemctl try-restart edge-wam $(robots)
+    systemctl try-restart edge-wam $(robots) $COMPANIONS
     say "now: sudo systemctl start edge-wam"
 fi

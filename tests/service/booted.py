@@ -29,7 +29,7 @@ PACKAGES = (
     # what README.md asks a machine for: pictures of the simulated cameras, and a microphone's library
     "libegl1,libegl-mesa0,libgl1-mesa-dri,libopengl0,libportaudio2"
 )
-EXTRAS = "sim,voice"
+EXTRAS = "sim,voice,calibrate,record,web"
 PYTHONS = {"bullseye": "3.9", "bookworm": "3.11", "trixie": "3.13"}
 PREFIX = "edge-wam-box-"
 BOOT_S, POLL_S, OLD_S = 60.0, 0.05, 600.0

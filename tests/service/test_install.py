@@ -102,7 +102,7 @@ def test_rollback_goes_back_and_only_where_there_is_something(machine):
     assert machine.version == second
 
 
-@pytest.mark.parametrize("step", ["-m venv", "-m pip install --quiet --upgrade", "[sim,voice]"])
+@pytest.mark.parametrize("step", ["-m venv", "-m pip install --quiet --upgrade", "[sim,voice,calibrate,record,web]"])
 def test_an_upgrade_that_fails_leaves_the_old_version_and_the_next_one_mends_it(machine, step):
     machine.run()
     first = machine.version
@@ -143,7 +143,7 @@ def test_a_jetson_gets_its_own_packages(machine):
     (machine.root / "etc").mkdir()
     (machine.root / "etc/nv_tegra_release").write_text("# R36 (release)\n")
     machine.run()
-    assert "[jetson,voice]" in machine.calls.read_text()
+    assert "[jetson,voice,calibrate,record,web]" in machine.calls.read_text()
 
 
 def test_uninstall_leaves_settings_and_state(machine):
