@@ -53,7 +53,7 @@ class Robot:
         self.deaf = self.stuck = False
         self.obeyed: list[Order] = []
         self.record = np.zeros((), telemetry.TICK)
-        self.record["mode"], self.record["epoch"] = b"holding", 1
+        self.record["mode"], self.record["epoch"] = b"holding", 0
         self.record["temperature_c"], self.record["voltage_v"] = 30.0, 12.0
         self.record["fresh"], self.record["entered_s"] = True, np.nan
         self._stack, self._orders, self._done = contextlib.ExitStack(), Orders(), threading.Event()
