@@ -233,6 +233,7 @@ def test_a_robot_that_tells_nothing_is_not_shown_as_if_it_lived(look, robot):
     robot.stuck = True
     expect(tab.locator("#notice")).to_contain_text("has told nothing")
     expect(tab.locator("#mode")).to_have_text("silent")
+    expect(tab.locator("body")).to_have_attribute("data-robot", "silent")  # its pictures are grey
     robot.stuck = False
     is_live(tab)
     expect(tab.locator("#notice")).to_be_hidden()
