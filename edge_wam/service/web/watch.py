@@ -321,7 +321,7 @@ def _stopped(letter: Letter, before: Letter | None, asked_s: float) -> bool:
     """Whether a tick after the asking holds, for another order than before: every order has its own epoch."""
     record = letter.record
     newer = int(record["epoch"]) > (0 if before is None else int(before.record["epoch"]))
-    return letter.t_s > asked_s and newer and not record["command"] and bytes(record["mode"]) == b"holding"
+    return letter.t_s > asked_s and newer and bytes(record["mode"]) == b"holding"
 
 
 def _text(field: Any) -> str:
