@@ -69,7 +69,7 @@ CALIBRATE = [
 ]
 
 # Recordings and datasets. All have wheels for aarch64 with 3.10 and 3.12, or are pure Python; MIT, Apache
-# and BSD. foxglove-sdk only writes and does so behind its own file handling, so mcap is what reads and writes.
+# and BSD. foxglove-sdk only writes, and does so behind its own file handling: mcap it is, for both.
 RECORD = [
     "mcap>=1.3",
     "protobuf>=5.27",

@@ -136,7 +136,7 @@ def test_what_it_asks_for_is_there(pipeline):
     pipeline.run()
     for call in pipeline.calls():
         assert call[0] == "-m"
-        module = "edge_wam.cli" if call[1] == "edge_wam" else call[1]
+        module = "edge_wam.flags" if call[1] == "edge_wam" else call[1]
         source = (ROOT / f"{module.replace('.', '/')}.py").read_text()
         for flag in (word for word in call if word.startswith("--")):
             assert f'"{flag}"' in source, f"{module} has no {flag}"

@@ -1,8 +1,8 @@
 """The recorder's writing thread: whatever the disk does, nobody else waits for it.
 
 What it cannot take is kept in memory up to BACKLOG_BYTES, then dropped and counted; the count is written down
-as soon as there is a file again. What a file loses when its disk ends in the middle of it (a chunk at most) is
-not counted: the file simply ends there.
+as soon as there is a file again. So is what a file loses when its disk is full in the middle of it, a chunk
+at most: the file ends there.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class Disk:
             try:
                 self._do(job)
             except OSError as error:
-                self._fail(error, len(job.entries))
+                self._fail(error, job)
             with self._lock:
                 self._waiting_bytes -= job.size_bytes
         with contextlib.suppress(OSError):
@@ -122,16 +122,17 @@ class Disk:
         settings = self._settings
         if self._file is not None and self._now_s() - self._file_s > settings.file_s:
             self._finish()
+        before: list[Entry] = []
         if self._file is None:
             settings.folder.mkdir(parents=True, exist_ok=True)
             path = file_name(settings.folder, settings.robot)
             self._file = McapFile(path, job.run.about, job.run.stamp, self._opening)
             self._file_s = self._now_s()
-            self._file.add(job.before)
+            before = job.before
         with self._lock:
             dropped, self._dropped = self._dropped, 0
         missing = lost("the disk", dropped, job.entries[0].t_s, job.run.stamp) if dropped else []
-        self._file.add([*missing, *job.entries])
+        self._file.add([*missing, *before, *job.entries], dropped)
         self._told = ""
         make_room(settings.folder, settings.most_bytes, self._file.path)
         return None
@@ -157,15 +158,20 @@ class Disk:
                 file.finish()
             except OSError:
                 file.abandon()
+                with self._lock:
+                    self._dropped += file.unsaved
                 raise
 
-    def _fail(self, error: OSError, entries: int) -> None:
+    def _fail(self, error: OSError, job: _Job) -> None:
         """Say it once, let the file be, try again later."""
         file, self._file = self._file, None
         if file is not None:
             file.abandon()
         with self._lock:
-            self._dropped += entries
+            if file is not None:
+                self._dropped += file.unsaved  # the job's among them
+            elif not job.fault:  # a fault's are copies
+                self._dropped += len(job.entries)
         self._broken_s = self._now_s()
         if self._told != (told := error.strerror or str(error)):
             self._told = told

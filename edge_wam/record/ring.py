@@ -11,7 +11,7 @@ import contextlib
 import fcntl
 import struct
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -50,14 +50,19 @@ class McapFile:
         self._writer.start(profile="", library="edge-wam")
         self._writer.add_metadata(METADATA, about | {"offset_ns": str(stamp.offset_ns)})
         self._file.flush()
+        self.unsaved = 0  # messages that an abandoned file would lose
 
-    def add(self, entries: Iterable[Entry]) -> None:
-        """Append messages."""
-        for entry in entries:
+    def add(self, entries: Sequence[Entry], missed: int = 0) -> None:
+        """Append messages. missed: how many lost ones the first speaks of; they are lost again if it is."""
+        self.unsaved += len(entries) + max(missed - 1, 0)
+        for index, entry in enumerate(entries, 1):
+            before = self._file.tell()
             if (channel := self._channels.get(entry.topic)) is None:
                 channel = self._channels[entry.topic] = self._register(entry.topic)
             wall_ns = self._stamp.wall_ns(entry.t_s)
             self._writer.add_message(channel, wall_ns, entry.data, wall_ns, entry.number & 0xFFFFFFFF)
+            if self._file.tell() != before:  # a chunk went out, with this message
+                self.unsaved = len(entries) - index
         self._file.flush()  # whole chunks; the one that is being filled stays in memory
 
     def _register(self, topic: str) -> int:

@@ -2,8 +2,8 @@
 
 The parts are those of the voice process (sense/voice.py), put together as there; only the microphone, the
 mailbox and the loudspeaker are ours. What is asked about a sentence is answered once, truthfully, by the
-voice that said it: the answer is let into the tape where nobody speaks, and everything after it comes later. So
-a "no" that is heard as "yes" counts as what it is.
+voice that said it: the answer is let into the tape where nobody speaks, and everything after it comes later.
+So a "no" that is heard as "yes" counts as what it is.
 
 Then it is judged: what came of every sentence, by the commands that reached the control process.
 """

@@ -71,6 +71,7 @@ class Seen(NamedTuple):
 
     context: dict[str, Tensor]
     images: Tensor
+    progress: Float32 | None = None  # not asked of models under comparison
 
 
 class Acted(NamedTuple):

@@ -130,7 +130,7 @@ def flight(boxes: telemetry.Boxes, until_s: float, each_tick: object = None) -> 
             if t_s - START_S >= shown / 30:
                 shown += 1
                 frames = tuple(
-                    Frame(name, picture(name, shown), clock.now_s() - 0.03 + 0.004 * i, shown)
+                    Frame(name, picture(name, shown), clock.now_s() - 0.0025 + 0.002 * i, shown)
                     for i, (name, *_) in enumerate(PLAN.cameras)
                 )
                 outlook.see(frames)

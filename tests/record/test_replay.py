@@ -116,7 +116,7 @@ def test_frames_that_were_seen_together_are_shown_together(recorded):
         frames = flown.frames_of(news.chunk.t0_s)
         assert frames is not None
         assert [frame.camera for frame in frames] == ["front", "wrist"]
-        assert frames[1].t_s - frames[0].t_s == pytest.approx(0.004, abs=1e-6)
+        assert frames[1].t_s - frames[0].t_s == pytest.approx(0.002, abs=1e-6)
 
 
 def test_from_the_middle_of_a_task_it_is_all_the_same_after_two_ticks(entries, tmp_path):

@@ -72,7 +72,7 @@ def test_an_engine_that_was_never_compiled_is_said_and_one_of_another_key_too(tm
 def test_mailboxes_of_the_dead_are_counted_and_removed_and_ours_stay():
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    left = mailbox._folder() / f"edge-wam.{dead.pid}.state"
+    left = mailbox.folder() / f"edge-wam.{dead.pid}.state"
     left.write_bytes(b"")
     with Mailbox.create(mailbox.private_name("ours"), np.dtype([("n", np.int64)])) as ours:
         with pytest.raises(Imperfect, match=r"\d+ of robots that were killed"):

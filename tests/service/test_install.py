@@ -102,7 +102,9 @@ def test_rollback_goes_back_and_only_where_there_is_something(machine):
     assert machine.version == second
 
 
-@pytest.mark.parametrize("step", ["-m venv", "-m pip install --quiet --upgrade", "[sim,voice,calibrate,record,web]"])
+@pytest.mark.parametrize(
+    "step", ["-m venv", "-m pip install --quiet --upgrade", "[sim,voice,calibrate,record,web]"]
+)
 def test_an_upgrade_that_fails_leaves_the_old_version_and_the_next_one_mends_it(machine, step):
     machine.run()
     first = machine.version
