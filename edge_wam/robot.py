@@ -98,11 +98,11 @@ def open_cameras(sight: object) -> Eyes:
         source_of, feeder = _simulated_cameras(sight.frames, cameras)
     else:
         source_of, feeder = _device_or_recording(sight), contextlib.nullcontext()
-    threads = [
-        CameraThread(RealSenseCamera(camera.spec, source_of(camera.spec.name)), stale_s=sight.stale_s)
+    opened = [
+        RealSenseCamera(camera.spec, source_of(camera.spec.name), delay_s=camera.delay_s or 0.0)
         for camera in cameras
     ]
-    return Eyes(threads, feeder)
+    return Eyes([CameraThread(camera, stale_s=sight.stale_s) for camera in opened], feeder)
 
 
 def _device_or_recording(sight: Sight) -> Callable[[str], Source]:

@@ -92,7 +92,8 @@ class RealSenseCamera:
     """One colour stream. `record_to` also writes it to a .db3, which a `Recording` plays.
 
     now_s is the clock that the frames' ages are told by; the simulation injects its own. Waiting is
-    in real time always: the SDK knows no other.
+    in real time always: the SDK knows no other. delay_s: how much older the pictures are than their stamps
+    say (camera.json, service/delay.py); it is taken off every frame's time.
     """
 
     def __init__(
@@ -102,9 +103,10 @@ class RealSenseCamera:
         *,
         record_to: Path | None = None,
         now_s: Callable[[], float] = time.monotonic,
+        delay_s: float = 0.0,
     ) -> None:
         self.spec, self.source = spec, source
-        self._record_to, self._now_s = record_to, now_s
+        self._record_to, self._now_s, self._delay_s = record_to, now_s, delay_s
         self._still_s = (
             _STILL_S if isinstance(source, Device) else math.inf
         )  # a still simulation is a still picture
@@ -247,7 +249,7 @@ class RealSenseCamera:
             )
         image.setflags(write=False)
         t_s = self._exposure.exposure_s(colour.get_timestamp(), self._stamp_clock(colour), arrival_s)
-        t_s -= self._half_exposure_s(colour)
+        t_s -= self._half_exposure_s(colour) + self._delay_s
         frame = Frame(self.name, image, t_s, colour.get_frame_number())
         if self._last is None or not _same_picture(self._last.image, image):
             self._changed_s = t_s

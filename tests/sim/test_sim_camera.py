@@ -11,7 +11,14 @@ import pytest
 
 from edge_wam.errors import CameraError
 from edge_wam.mailbox import private_name
-from edge_wam.sense.camera import CameraSpec, CameraStale, CameraThread, load_calibration
+from edge_wam.robot import Sight, open_cameras
+from edge_wam.sense.camera import (
+    CameraSpec,
+    CameraStale,
+    CameraThread,
+    load_calibration,
+    save_calibration,
+)
 from edge_wam.sense.realsense import RealSenseCamera, Recording
 from edge_wam.sim.camera import FrameFeeder, FrameInlet, FrameOutlet, SoftwareCameras
 from edge_wam.sim.scene import FOVY_DEG, FRAME_HEIGHT_PX, FRAME_WIDTH_PX
@@ -198,6 +205,22 @@ def test_feeding_moves_the_newest_frames_with_their_times(cameras, opened, prefi
             np.testing.assert_array_equal(frame.image, picture(2))
         assert feeder.pushed == 2
         inlet.close()
+
+
+def test_the_policys_frames_are_as_old_as_each_cameras_calibration_says(tmp_path, prefix):
+    """What `calibrate.py delay` found is taken off in the process that thinks, per camera."""
+    front, wrist = CALIBRATION
+    save_calibration(tmp_path / "camera.json", [front._replace(delay_s=0.04), wrist])
+    with FrameOutlet(prefix, SPECS) as outlet:
+        eyes = open_cameras(Sight(str(tmp_path), ("front", "wrist"), ("", ""), prefix, 0.5))
+        eyes.start()
+        try:
+            for name in ("front", "wrist"):
+                outlet.put(name, picture(1), 7.0)
+            assert [frame.t_s for frame in eyes.newest(6.0, WAIT_S)] == pytest.approx([6.96, 7.0])
+            assert eyes.newest(6.96, NONE_S) is None  # its age, too, is the delay's
+        finally:
+            eyes.stop()
 
 
 ROBOT = """
