@@ -107,19 +107,7 @@ class Block(NamedTuple):
 
 def open_port(path: str, baud_bps: int = 1_000_000) -> Port:
     """The serial port at `path`, for us alone. BusError names it and lists the ports that do exist."""
-    import serial
-
-    class Tty(serial.Serial):  # type: ignore[misc]  # pyserial is untyped
-        def write(self, data: bytes, /) -> int:
-            """One write to the system's buffer, which never waits; what does not fit is a lost request.
-
-            pyserial's own looks at the clock after it has written: a process that was preempted there
-            gets a write timeout for a request that went out whole (seen on a busy machine).
-            """
-            try:
-                return os.write(self.fd, data)
-            except BlockingIOError:
-                return 0
+    from edge_wam.act.tty import Tty
 
     try:
         port: Port = Tty(path, baud_bps, timeout=DEADLINE_S, exclusive=True)

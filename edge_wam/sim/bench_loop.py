@@ -197,13 +197,13 @@ class _Client:
 
 
 def cycles(
-    path: str, folder: Path, rounds: int, lerobot: Neighbour | str, tell: Callable[[int], object]
+    path: str, theirs: str, folder: Path, rounds: int, lerobot: Neighbour | str, tell: Callable[[int], object]
 ) -> list[Cycle]:
-    """Bus cycles by every client there is, a few of each in turn, on the same wire."""
-    clients: dict[str, tuple[_Client | Neighbour, int]] = {}
-    for name, client in (("edge_wam", _our_client), ("scservo_sdk", _sdk_client)):
-        if (made := client(path, folder)) is not None:
-            clients[name] = made, POSITIONS_BYTES if client is _sdk_client else OUR_BYTES
+    """Bus cycles by every client there is, a few of each in turn. Ours has a line to itself: a line is set up
+    for all who have it open (act/tty.py)."""
+    clients: dict[str, tuple[_Client | Neighbour, int]] = {"edge_wam": (_our_client(path, folder), OUR_BYTES)}
+    if (sdk := _sdk_client(theirs, folder)) is not None:
+        clients["scservo_sdk"] = sdk, POSITIONS_BYTES
     if not isinstance(lerobot, str):
         clients[f"LeRobot {lerobot.version}"] = lerobot, POSITIONS_BYTES
     taken: dict[str, list[float]] = {name: [] for name in clients}
@@ -350,11 +350,12 @@ def main(folder: Path, rounds: int, seconds: float = 5.0, picture: Path | None =
 
     with (
         wire(folder) as path,
-        neighbour(folder, path) as lerobot,
+        wire(folder) as theirs,
+        neighbour(folder, theirs) as lerobot,
         tqdm(total=3 * len(RATES_HZ) * len(LOADS) + 3 * rounds, desc="loop", unit="step") as bar,
     ):
         found, said = jitter(seconds, RATES_HZ, lerobot, bar.update)
-        buses = cycles(path, folder, rounds, lerobot, bar.update)
+        buses = cycles(path, theirs, folder, rounds, lerobot, bar.update)
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {seconds:g} s each, {rounds} bus cycles")
     for line in said:
         print(f"not had: {line}")

@@ -2,53 +2,13 @@
 
 from __future__ import annotations
 
-import errno
-import os
-import select
-import tty
-from pathlib import Path
-from types import SimpleNamespace
-
-import numpy as np
 import pytest
+from bus_rig import READY_RAD, rig
 
 from edge_wam.act import feetech
-from edge_wam.act.arm import Calibration
-from edge_wam.act.bus import DEADLINE_S, open_port
+from edge_wam.act.bus import DEADLINE_S
 from edge_wam.act.feetech_bus import FeetechBus
 from edge_wam.errors import BusError
-from edge_wam.sim.kinematic import KinematicPlant
-from edge_wam.sim.servos import ServoChain
-from edge_wam.sim.wire import LoopPort, PtyPort
-
-CALIBRATION = Path(__file__).parents[2] / "calibration" / "so101-sim" / "arm.json"
-READY_RAD = np.array([0.1, -1.2, 0.9, 1.4, -0.3, 0.65])
-
-
-class SteppedClock:
-    """Time that passes only when somebody waits."""
-
-    def __init__(self) -> None:
-        self.t_s = 100.0
-
-    def now_s(self) -> float:
-        return self.t_s
-
-    def advance(self, by_s: float) -> None:
-        self.t_s += by_s
-
-
-def rig(*, wire_time: bool = False) -> SimpleNamespace:
-    calibration = Calibration.load(CALIBRATION)
-    plant = KinematicPlant(READY_RAD, calibration.low_rad, calibration.high_rad)
-    chain = ServoChain(plant, calibration)
-    clock = SteppedClock()
-    port = LoopPort(chain, clock.advance, wire_time=wire_time)
-    bus = FeetechBus(port, calibration.ids, clock)
-    return SimpleNamespace(
-        calibration=calibration, plant=plant, chain=chain, clock=clock, port=port, bus=bus, faults=port.faults
-    )
-
 
 # --- the healthy bus ----------------------------------------------------------------------------
 
@@ -318,108 +278,3 @@ def test_a_write_needs_no_acknowledgement():
     r.bus.write(1, feetech.RESPONSE_LEVEL, 0)
     r.bus.write(1, feetech.ACCELERATION, 5)
     assert r.bus.counts.missing == (0,) * 6
-
-
-# --- ports --------------------------------------------------------------------------------------
-
-
-def test_a_port_that_does_not_exist_is_one_line_with_the_ports_that_do(tmp_path):
-    path = str(tmp_path / "ttyACM7")
-    with pytest.raises(BusError) as caught:
-        open_port(path)
-    message = str(caught.value)
-    assert path in message
-    assert "no such file" in message
-    assert "ports on this machine" in message
-    assert "\n" not in message
-
-
-def test_a_file_that_is_no_port_is_refused(tmp_path):
-    path = tmp_path / "notes.txt"
-    path.write_text("hello")
-    with pytest.raises(BusError, match=r"notes\.txt cannot be opened"):
-        open_port(str(path))
-
-
-def test_two_programs_cannot_share_the_port():
-    r = rig()
-    with PtyPort(r.chain, wire_time=False) as wire:
-        first = open_port(wire.path)
-        with pytest.raises(BusError, match="another program is using it"):
-            open_port(wire.path)
-        first.close()
-        open_port(wire.path).close()
-
-
-def test_a_port_that_takes_nothing_neither_blocks_nor_raises():
-    """pyserial's own write raised a timeout for requests that had gone out, when we were preempted."""
-    master, slave = os.openpty()
-    tty.setraw(slave)
-    port = open_port(os.ttyname(slave))
-    taken = [port.write(b"\x00" * 4096) for _ in range(100)]
-    assert taken[-1] == 0
-    bus = FeetechBus(port, (1, 2, 3))
-    assert not bus.read_block().fresh.any()
-    assert bus.counts.missing == (1, 1, 1)
-    port.close()
-    os.close(master)
-    os.close(slave)
-
-
-def test_unplugging_while_running_is_a_bus_error():
-    r = rig()
-
-    class Gone:
-        timeout = 0.008
-        port = "/dev/ttyACM0"
-        in_waiting = 0
-
-        def write(self, data):
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-    with pytest.raises(BusError, match="/dev/ttyACM0 failed while sending"):
-        FeetechBus(Gone(), r.calibration.ids).read_block()
-    r.port.close()
-    with pytest.raises(BusError, match="unplugged"):
-        r.bus.read_block()
-
-
-def test_the_same_client_over_a_pty_with_pyserial():
-    r = rig()
-    with PtyPort(r.chain) as wire:
-        port = open_port(wire.path)
-        bus = FeetechBus(port, r.calibration.ids, deadline_s=1.0)  # a busy test machine is slow
-        assert [bus.ping(servo_id) for servo_id in bus.ids] == [0] * 6
-        block = bus.read_block()
-        assert block.fresh.all()
-        assert block.position.tolist() == r.calibration.to_counts(READY_RAD).tolist()
-        wire.faults.garble(servo_id=2)
-        wire.faults.noise(b"\xff\xff\x05", servo_id=3)
-        assert bus.read_block().fresh.tolist() == [True, False, True, True, True, True]
-        wire.faults.delay(1.1, servo_id=6)
-        assert not bus.read_block().fresh[5]
-        assert select.select([port.fileno()], [], [], 5)[0]
-        assert bus.read_block().fresh.all()
-        assert bus.counts.late == (0, 0, 0, 0, 0, 1)
-        bus.close()
-
-
-def test_nothing_reaches_the_servos_of_an_unplugged_pty():
-    r = rig()
-    with PtyPort(r.chain, wire_time=False) as wire:
-        bus = FeetechBus(open_port(wire.path), r.calibration.ids, deadline_s=0.1)
-        wire.faults.unplugged = True
-        with pytest.raises(BusError, match="no reply from servo 1"):
-            bus.write(1, feetech.ACCELERATION, 99)
-        assert r.chain.servos[0].get(feetech.ACCELERATION) == 0
-        bus.close()
-
-
-def test_a_half_sent_request_does_not_swallow_the_next_one_on_a_pty():
-    r = rig()
-    with PtyPort(r.chain, wire_time=False) as wire:
-        port = open_port(wire.path)
-        port.write(bytes.fromhex("FF FF 01 40 03"))
-        assert not select.select([port.fileno()], [], [], 0.3)[0]  # the servo gives it up after 20 ms
-        assert FeetechBus(port, (1,), deadline_s=1.0).ping(1) == 0
-        port.close()

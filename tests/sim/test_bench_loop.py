@@ -71,7 +71,7 @@ def test_each_client_gets_the_rounds_it_was_promised_in_turns(monkeypatch):
 
     monkeypatch.setattr(bench_loop, "_our_client", lambda path, folder: Client("ours"))
     monkeypatch.setattr(bench_loop, "_sdk_client", lambda path, folder: Client("theirs"))
-    found = bench_loop.cycles("", FOLDER, 25, "none", lambda count: None)
+    found = bench_loop.cycles("", "", FOLDER, 25, "none", lambda count: None)
     assert [len(one.ms) for one in found] == [25, 25]
     assert order == ["ours"] * 3 + ["theirs"] * 3 + (["ours"] * 10 + ["theirs"] * 10) * 2 + ["ours"] * 5 + [
         "theirs"
