@@ -64,6 +64,7 @@ def test_a_child_that_does_not_ask_is_killed_and_started_again(keep):
     one.wait_ready()
     with Keeper([one], said.append, hang_s=0.3):
         until(lambda: one.restarts == 1)
+    os.kill(one.pid, signal.SIGKILL)  # it hangs again, and would be asked for long
     assert said[0] == "the policy process hangs: killed"
 
 

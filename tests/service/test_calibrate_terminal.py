@@ -6,6 +6,7 @@ import contextlib
 import json
 import math
 import re
+import signal
 import sys
 import time
 
@@ -48,7 +49,15 @@ class Desk:
 
     def start(self, *words, port=True):
         words = [str(ROOT / "scripts/calibrate.py"), *words, *(["--port", self.port] if port else [])]
-        child = pexpect.spawn(sys.executable, words, cwd=str(self.folder), encoding="utf-8", timeout=30)
+        child = pexpect.spawn(
+            sys.executable,
+            words,
+            cwd=str(self.folder),
+            encoding="utf-8",
+            timeout=30,
+            # A job in a shell's background has it ignored, and hands that on.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
         child.setwinsize(50, 160)
         return child
 
@@ -104,6 +113,7 @@ def out(desk):
     return "--out", str(desk.folder / "arm.json")
 
 
+@pytest.mark.slow
 def test_an_arm_is_swept_after_a_joint_was_forgotten(desk):
     (desk.folder / "arm.json").write_text("the former one")
     child = desk.start("arm", *out(desk))
@@ -130,6 +140,7 @@ def test_an_arm_is_swept_after_a_joint_was_forgotten(desk):
     assert kept.read_text() == "the former one"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["sweeping", "asked"])
 def test_ctrl_c_leaves_servos_and_file_as_they_were(desk, where):
     (desk.folder / "arm.json").write_text("the former one")
@@ -171,6 +182,7 @@ def test_an_arm_is_found(desk):
     assert f"next: scripts/calibrate.py arm --port {desk.port} --servos feetech --baud 1000000" in text
 
 
+@pytest.mark.slow
 def test_ids_are_given_to_one_servo_after_another(desk):
     servos, left = desk.chain.servos, list(reversed(desk.chain.servos))
     for servo in servos:

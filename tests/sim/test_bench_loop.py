@@ -15,6 +15,7 @@ LEROBOT = "LeRobot 0.4.4"  # as tests/lerobot.txt has it
 FOLDER = Path(__file__).parents[2] / "calibration" / "so101-sim"
 
 
+@pytest.mark.slow
 def test_the_whole_bench_in_a_second_or_two(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(bench_loop, "RATES_HZ", (100,))
     picture = tmp_path / "loop.png"

@@ -113,6 +113,7 @@ def test_who_cannot_listen_here_is_left_out_and_nobody_left_is_an_error(monkeypa
         entrants("", ["vosk"])
 
 
+@pytest.mark.slow
 def test_all_of_it_once_with_pocketsphinx(monkeypatch, tmp_path, capsys):
     pytest.importorskip("pocketsphinx")
     voice = next((v for v in speakers.installed("en") if v.name == "espeak-us"), None)

@@ -67,6 +67,7 @@ def test_another_machines_baseline_is_refused(tmp_path):
         benchmark.compare(report, tmp_path / "baseline.json")
 
 
+@pytest.mark.slow
 def test_every_engine_is_measured_on_real_frames(model_folder, tmp_path):
     rounds = []
     found = benchmark.measure(model_folder, 1, 2, rounds.append)

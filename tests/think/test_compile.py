@@ -209,6 +209,7 @@ def test_the_next_best_comes_in_order_and_torch_only_where_it_is(monkeypatch):
     assert choice.fallbacks(3) == [Settings("fp32", 3, "openvino")]
 
 
+@pytest.mark.slow
 def test_killed_at_any_instant_there_is_a_whole_engine_or_none(model_folder, tmp_path):
     key = store.key_of(store.variants(model_folder))
     target = store.place(tmp_path, model_folder.name, key)

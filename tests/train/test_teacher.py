@@ -142,6 +142,7 @@ def test_without_imagination_its_part_of_the_model_does_not_move(arguments):
     assert not any("video" in line for line in lines)
 
 
+@pytest.mark.slow
 def test_the_joint_mask_is_trained_and_judged_by_the_same_trainer(arguments):
     arguments.coupling, arguments.steps = "joint", 2
     trainer = Trainer("joint", arguments)
@@ -178,6 +179,7 @@ def test_what_has_no_label_costs_nothing():
     assert float(labelled_loss(ours.detach(), torch.full((2, 2), torch.nan))) == 0
 
 
+@pytest.mark.slow
 def test_a_reader_reads_what_it_never_heard(arguments):
     """Held-out phrasings of every command, and every phrase of the held-out pairs: 114 sentences."""
     arguments.steps, arguments.batch, arguments.lr = 500, 64, 3e-3
