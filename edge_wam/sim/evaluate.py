@@ -170,6 +170,8 @@ def _kept(key: str, outcome: Outcome, action: float | None) -> Result:
         tuple(round(ms, 3) for ms in outcome.infer_ms),
         outcome.imagined,
         None if action is None else round(action, 3),
+        len(outcome.history.t_s),
+        int((outcome.history.limited.sum(axis=1) > 0).sum()),
     )
 
 

@@ -36,7 +36,8 @@ class Result(NamedTuple):
     """One policy's episode. key names policy and conditions (evaluate.key_of).
 
     seconds are simulated; closest_m is how near the fingertip came to the named cube (None: none named);
-    action_mrad is the mean distance to an expert's rows (None: not measured in this episode).
+    action_mrad is the mean distance to an expert's rows (None: not measured in this episode). guarded of the
+    ticks had a wish that the guard changed, by what a servo can feel (act/guard.Limited).
     """
 
     key: str
@@ -52,6 +53,8 @@ class Result(NamedTuple):
     infer_ms: tuple[float, ...]
     imagined: tuple[Imagined, ...] = ()
     action_mrad: float | None = None
+    ticks: int = 0
+    guarded: int = 0
 
 
 def line(result: Result) -> str:
@@ -116,6 +119,7 @@ def figures(results: Sequence[Result]) -> Figures:
         "closest_mm_p50": _rounded(1e3 * np.median(near_m), 1) if near_m else None,
         "action_mrad": _rounded(np.mean(action_mrad), 2) if action_mrad else None,
         "action_episodes": len(action_mrad),
+        "guarded": _share(sum(r.guarded for r in results), sum(r.ticks for r in results)),
         "imagined": imagination(results),
         "infer_ms_p50": _rounded(np.median(infer_ms), 2) if infer_ms else None,
         "infer_ms_p99": _rounded(np.percentile(infer_ms, 99), 2) if infer_ms else None,
@@ -151,6 +155,10 @@ def _split(results: Sequence[Result], names: Sequence[str], of: Callable[[Result
     return {name: rate(part) for name, part in parts.items() if part}
 
 
+def _share(part: int, whole: int) -> float | None:
+    return round(part / whole, 5) if whole else None
+
+
 def _rounded(value: Any, digits: int) -> float:
     return round(float(value), digits)
 
@@ -180,7 +188,7 @@ def table(policies: Mapping[str, Figures]) -> str:
     ahead = [part["ahead_s"] for part in first["imagined"]]
     lines += [
         "",
-        f"{'':<{width}}{'of first':>9}{'seconds':>9}{'wrong':>7}{'action mrad':>13}"
+        f"{'':<{width}}{'of first':>9}{'seconds':>9}{'wrong':>7}{'action mrad':>13}{'guard %':>9}"
         + "".join(f"{f'imagined +{s:.2f} s':>19}" for s in ahead)
         + f"{'infer ms':>10}{'p99':>8}",
     ]
@@ -188,6 +196,7 @@ def table(policies: Mapping[str, Figures]) -> str:
         lines.append(
             f"{label:<{width}}{_of_first(one, first):>9}{_cell(one['seconds_p50'], '.2f'):>9}"
             f"{one['wrong_object']:>7}{_cell(one['action_mrad'], '.1f'):>13}"
+            f"{_cell(None if one['guarded'] is None else 100 * one['guarded'], '.2f'):>9}"
             + "".join(f"{_times(one, s):>19}" for s in ahead)
             + f"{_cell(one['infer_ms_p50'], '.1f'):>10}{_cell(one['infer_ms_p99'], '.1f'):>8}"
         )

@@ -89,6 +89,13 @@ def test_action_errors_are_averaged_over_the_episodes_that_have_one():
     assert (found["action_mrad"], found["action_episodes"]) == (15.0, 2)
 
 
+def test_the_guards_share_is_of_all_ticks_and_unknown_without_any():
+    several = [result(1, ticks=300, guarded=3), result(2, ticks=100, guarded=0)]
+    assert figures(several)["guarded"] == 0.0075
+    assert figures([result(1)])["guarded"] is None
+    assert "0.75" in table({"a": figures(several)})
+
+
 def test_an_imagined_frame_counts_by_the_pixels_that_moved_in_it():
     near = [Imagined(0.2667, 10.0, 30.0, 100, 2), Imagined(0.2667, 10.0, 10.0, 300, 2)]
     episodes = [
