@@ -4,8 +4,8 @@ Each loop runs for a few seconds at each rate: ours (absolute deadlines; with th
 locked memory as far as the kernel lets us), the loop that everybody writes first (work, then sleep for what
 is left of the period), and LeRobot's, which is that. Then the bus: an emulated arm in another process, on a
 wire that takes the time of its bytes, and one cycle (all of six servos' present values, six goals) by our
-code and, where they are installed, by Feetech's own SDK and by LeRobot, which read positions alone: time,
-and CPU time of the process that asks.
+code and, where they are installed, by Feetech's own SDK, asked for positions alone and for the same as ours,
+and by LeRobot, which reads positions: time, and CPU time of the process that asks.
 """
 
 from __future__ import annotations
@@ -39,7 +39,10 @@ GOALS_BYTES = 8 + 6 * 3
 READ_BYTES = 8 + 6 + 6 * 21
 WATCH_BYTES = 8 + 16
 OUR_BYTES = READ_BYTES + WATCH_BYTES + GOALS_BYTES
+BLOCK_BYTES = READ_BYTES + GOALS_BYTES
 POSITIONS_BYTES = 8 + 6 + 6 * 8 + GOALS_BYTES  # two bytes a servo
+POSITION = ((56, 2),)  # address, bytes
+BLOCK = (*POSITION, (58, 2), (60, 2), (62, 1), (63, 1), (65, 1), (66, 1), (69, 2))  # all that ours tells
 TURN = 10  # cycles of one client before it is the next one's turn
 BYTE_S = 10e-6  # at 1 Mbaud
 
@@ -202,10 +205,14 @@ def cycles(
     """Bus cycles by every client there is, a few of each in turn. Ours has a line to itself: a line is set up
     for all who have it open (act/tty.py)."""
     clients: dict[str, tuple[_Client | Neighbour, int]] = {"edge_wam": (_our_client(path, folder), OUR_BYTES)}
-    if (sdk := _sdk_client(theirs, folder)) is not None:
-        clients["scservo_sdk"] = sdk, POSITIONS_BYTES
+    for name, registers, count in (
+        ("scservo_sdk: positions", POSITION, POSITIONS_BYTES),
+        ("scservo_sdk: the same block", BLOCK, BLOCK_BYTES),
+    ):
+        if (sdk := _sdk_client(theirs, folder, registers)) is not None:
+            clients[name] = sdk, count
     if not isinstance(lerobot, str):
-        clients[f"LeRobot {lerobot.version}"] = lerobot, POSITIONS_BYTES
+        clients[f"LeRobot {lerobot.version}: positions"] = lerobot, POSITIONS_BYTES
     taken: dict[str, list[float]] = {name: [] for name in clients}
     cpu_s = dict.fromkeys(clients, 0.0)
     for one, _ in clients.values():
@@ -242,8 +249,8 @@ def _our_client(path: str, folder: Path) -> _Client:
     return _Client(cycle, close)
 
 
-def _sdk_client(path: str, folder: Path) -> _Client | None:
-    """Feetech's own SDK, as LeRobot uses it: position only, two bytes a servo."""
+def _sdk_client(path: str, folder: Path, registers: Sequence[tuple[int, int]]) -> _Client | None:
+    """Feetech's own SDK: these registers of every servo by one question, as LeRobot asks for positions."""
     try:
         sdk: Any = importlib.import_module("scservo_sdk")
     except ImportError:
@@ -252,7 +259,8 @@ def _sdk_client(path: str, folder: Path) -> _Client | None:
     port.setBaudRate(1_000_000)
     packets = sdk.PacketHandler(0)
     ids = Calibration.load(folder / "arm.json").ids
-    read = sdk.GroupSyncRead(port, packets, 56, 2)
+    first, (last, size) = registers[0][0], registers[-1]
+    read = sdk.GroupSyncRead(port, packets, first, last + size - first)
     write = sdk.GroupSyncWrite(port, packets, 42, 2)
     for servo_id in ids:
         read.addParam(servo_id)
@@ -261,7 +269,7 @@ def _sdk_client(path: str, folder: Path) -> _Client | None:
         read.txRxPacket()
         write.clearParam()
         for servo_id in ids:
-            count = read.getData(servo_id, 56, 2)
+            count, *_ = [read.getData(servo_id, address, size) for address, size in registers]
             write.addParam(servo_id, [count & 0xFF, count >> 8])
         write.txPacket()
 
@@ -352,7 +360,7 @@ def main(folder: Path, rounds: int, seconds: float = 5.0, picture: Path | None =
         wire(folder) as path,
         wire(folder) as theirs,
         neighbour(folder, theirs) as lerobot,
-        tqdm(total=3 * len(RATES_HZ) * len(LOADS) + 3 * rounds, desc="loop", unit="step") as bar,
+        tqdm(total=3 * len(RATES_HZ) * len(LOADS) + 4 * rounds, desc="loop", unit="step") as bar,
     ):
         found, said = jitter(seconds, RATES_HZ, lerobot, bar.update)
         buses = cycles(path, theirs, folder, rounds, lerobot, bar.update)

@@ -26,7 +26,8 @@ def test_the_whole_bench_in_a_second_or_two(monkeypatch, capsys, tmp_path):
         (loop, load) for loop in {"edge_wam", "sleep for the rest"} | lerobot for load in bench_loop.LOADS
     }
     clients = {bus["client"]: bus for bus in told["bus"]}
-    assert set(clients) == {"edge_wam", "scservo_sdk"} | lerobot
+    theirs = {"scservo_sdk: positions", "scservo_sdk: the same block"}
+    assert set(clients) == {"edge_wam"} | theirs | {f"{name}: positions" for name in lerobot}
     # Bytes take their time on the emulated wire; nobody waits for the last ones, of the goals.
     assert all(bus["p50_ms"] > 0.8 * bus["wire_ms"] > 0.5 for bus in told["bus"])
     assert picture.stat().st_size > 5000
@@ -71,7 +72,8 @@ def test_each_client_gets_the_rounds_it_was_promised_in_turns(monkeypatch):
             super().__init__(lambda: order.append(name), lambda: order.append(f"{name} closed"))
 
     monkeypatch.setattr(bench_loop, "_our_client", lambda path, folder: Client("ours"))
-    monkeypatch.setattr(bench_loop, "_sdk_client", lambda path, folder: Client("theirs"))
+    made = {bench_loop.POSITION: Client("theirs"), bench_loop.BLOCK: None}
+    monkeypatch.setattr(bench_loop, "_sdk_client", lambda path, folder, registers: made[registers])
     found = bench_loop.cycles("", "", FOLDER, 25, "none", lambda count: None)
     assert [len(one.ms) for one in found] == [25, 25]
     assert order == ["ours"] * 3 + ["theirs"] * 3 + (["ours"] * 10 + ["theirs"] * 10) * 2 + ["ours"] * 5 + [
