@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_wam.act.codec import Answer, Codec, EntryT, Reader
+from edge_wam.act.tty import Tty
 from edge_wam.errors import BusError
 
 # 6 servos' block is 1.4 ms on the wire at 1 Mbit/s, 4.4 ms with the factory's return delay, and a USB
@@ -107,17 +108,17 @@ class Block(NamedTuple):
 
 def open_port(path: str, baud_bps: int = 1_000_000) -> Port:
     """The serial port at `path`, for us alone. BusError names it and lists the ports that do exist."""
-    from edge_wam.act.tty import Tty
+    import serial
 
     try:
-        port: Port = Tty(path, baud_bps, timeout=DEADLINE_S, exclusive=True)
+        line = serial.Serial(path, baud_bps, timeout=DEADLINE_S, exclusive=True)
     except (OSError, ValueError) as error:
         there = existing_ports()
         raise BusError(
             f"servo port {path} cannot be opened ({_reason(error)}); ports on this machine: "
             f"{', '.join(there) or 'none'}; try: plug in the adapter and its power, or set robot.port"
         ) from error
-    return port
+    return Tty(line)
 
 
 def existing_ports() -> list[str]:

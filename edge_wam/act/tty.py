@@ -12,39 +12,50 @@ import os
 import select
 import termios
 import time
-
-import serial
+from typing import Any
 
 _MOST_VMIN = 255  # it is a byte
 _VMIN_AT, _CC = termios.VMIN, 6  # tcgetattr's list: the control characters come last
 
 
-class Tty(serial.Serial):  # type: ignore[misc]  # pyserial is untyped
-    """As serial.Serial, raw and for one reader. OSError once the device is gone."""
+class Tty:
+    """A Port (act/bus.py) over an open pyserial port that nobody else reads. OSError once it is gone."""
 
-    _least = 0  # VMIN as it is set
+    def __init__(self, line: Any) -> None:
+        self._line, self.timeout = line, line.timeout
+        self.port: str = line.port
+        self.baudrate: int = line.baudrate
+        self._least = 0  # VMIN as it is set
+
+    def fileno(self) -> int:
+        """For select; OSError once it is closed."""
+        fd: int = self._line.fileno()
+        return fd
 
     @property
-    def timeout(self) -> float | None:
-        """How long `read` waits, seconds. Nothing but read needs it; pyserial sets the line up anew."""
-        timeout_s: float | None = self._timeout
-        return timeout_s
+    def in_waiting(self) -> int:
+        """Bytes that can be read without waiting."""
+        count: int = self._line.in_waiting
+        return count
 
-    @timeout.setter
-    def timeout(self, timeout_s: float | None) -> None:
-        self._timeout = timeout_s
+    def reset_input_buffer(self) -> None:
+        """Forget what has arrived."""
+        self._line.reset_input_buffer()
+
+    def close(self) -> None:
+        """Give the line back. Harmless when done twice."""
+        self._line.close()
 
     def read(self, size: int = 1, /) -> bytes:
         """Up to `size` bytes; fewer only once `timeout` seconds have passed."""
-        if not self.is_open:
-            raise serial.PortNotOpenError
-        data = self._take(size)
-        end_s = None if self._timeout is None else time.monotonic() + self._timeout
+        fd = self.fileno()
+        data = _take(fd, size)
+        end_s = None if self.timeout is None else time.monotonic() + self.timeout
         while len(data) < size:
             self._wake_at(min(size - len(data), _MOST_VMIN))
             left_s = None if end_s is None else max(0.0, end_s - time.monotonic())
-            ready, _, _ = select.select([self.fd], [], [], left_s)
-            more = self._take(size - len(data))
+            ready, _, _ = select.select([fd], [], [], left_s)
+            more = _take(fd, size - len(data))
             data += more
             if not ready:
                 break
@@ -59,28 +70,25 @@ class Tty(serial.Serial):  # type: ignore[misc]  # pyserial is untyped
         gets a write timeout for a request that went out whole (seen on a busy machine).
         """
         try:
-            return os.write(self.fd, data)
+            return os.write(self.fileno(), data)
         except BlockingIOError:
             return 0
-
-    def _take(self, size: int) -> bytes:
-        """What is there, up to size bytes. The kernel hands it out in pieces of 64."""
-        data = b""
-        with contextlib.suppress(BlockingIOError):
-            while len(data) < size and (piece := os.read(self.fd, size - len(data))):
-                data += piece
-        return data
 
     def _wake_at(self, count: int) -> None:
         if count != self._least:
             try:
-                attributes = termios.tcgetattr(self.fd)
+                attributes = termios.tcgetattr(self.fileno())
                 attributes[_CC][_VMIN_AT] = count
-                termios.tcsetattr(self.fd, termios.TCSANOW, attributes)
+                termios.tcsetattr(self.fileno(), termios.TCSANOW, attributes)
             except termios.error as error:  # which is no OSError
                 raise OSError(*error.args) from error
             self._least = count
 
-    def _reconfigure_port(self, force_update: bool = False) -> None:
-        super()._reconfigure_port(force_update)
-        self._least = 0
+
+def _take(fd: int, size: int) -> bytes:
+    """What is there, up to size bytes. The kernel hands it out in pieces of 64."""
+    data = b""
+    with contextlib.suppress(BlockingIOError):
+        while len(data) < size and (piece := os.read(fd, size - len(data))):
+            data += piece
+    return data

@@ -86,3 +86,11 @@ def light_policy(life: Life, settings: PolicySettings, open_cameras: object) -> 
             target_rad = MIDDLE_RAD + np.sin(phase)[:, None] * SWING_RAD
             chunk = ActionChunk(t0_s, DT_S, target_rad, state.epoch, now_s, THOUGHT_S)
             chunks.put(chunk_record(chunk, 0.0), t0_s)
+
+
+def lives(pid: int) -> bool:
+    """Whether there is such a process; an orphan that init has not buried yet is none."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes() != b""
+    except OSError:
+        return False

@@ -379,7 +379,7 @@ class ProcessRig:
 
     def left_over(self, control: int) -> list[str]:
         """Processes and mailboxes of a control process that is gone."""
-        alive = [f"process {pid} is left over" for pid in self._before if _lives(pid)]
+        alive = [f"process {pid} is left over" for pid in self._before if process_parts.lives(pid)]
         return alive + [
             f"{path.name} is left over" for path in Path("/dev/shm").glob(f"edge-wam.{control}.*")
         ]
@@ -393,11 +393,3 @@ class ProcessRig:
             hog.kill()
             hog.wait()
         self._hogs = []
-
-
-def _lives(pid: int) -> bool:
-    """Whether there is such a process; an orphan that init has not buried yet is none."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes() != b""
-    except OSError:
-        return False
