@@ -23,7 +23,7 @@ import numpy as np
 from edge_wam.errors import EdgeWamError, EngineError
 from edge_wam.manifest import Manifest, hashes
 from edge_wam.think import gate, store
-from edge_wam.think.backend import OpenVino, Settings, arithmetics
+from edge_wam.think.backend import GRAPHS, OpenVino, Settings, arithmetics
 from edge_wam.think.engine import Engine
 from edge_wam.think.machine import has_gpu, has_tensorrt
 from edge_wam.think.rehearsal import interleaved, observations, thinker
@@ -99,7 +99,7 @@ def build(
     about = {"total": len(wanted) + rounds, "unit": "step", "desc": "compile", "disable": quiet}
     with store.draft(target) as draft, tqdm(**about) as bar:
         for one in wanted:
-            line, engine = _try(one, base, every[one.model], golden, draft / _SCRATCH / str(len(lines)))
+            line, engine = _try(one, base, every[one.model], golden, draft / _SCRATCH / one.model)
             lines.append(line)
             if engine is not None:
                 engines[one] = engine
@@ -114,8 +114,8 @@ def build(
         seconds = interleaved(quick, shown, rounds, lambda done: bar.update())
         lines = [_timed(line, seconds.get(line.candidate.label)) for line in lines]
         best = min((line for line in lines if not line.why), key=lambda line: line.p99_ms)
-        number = [line.candidate for line in lines].index(best.candidate)
-        files = hashes(draft, _save(engines[best.candidate], draft / _SCRATCH / str(number), draft))
+        scratch = draft / _SCRATCH / best.candidate.model
+        files = hashes(draft, _save(engines[best.candidate], scratch, draft))
         shutil.rmtree(draft / _SCRATCH, ignore_errors=True)
         again = _answer_elsewhere(best.candidate, base, draft, golden)
         if again != best.verdict.answer:
@@ -139,11 +139,12 @@ def build(
 def _try(
     one: Candidate, base: Path, manifest: Manifest, golden: Path, scratch: Path
 ) -> tuple[Line, Engine | None]:
-    """One candidate, built and judged. What has to be built before it can be run is put into `scratch`."""
+    """One candidate, built and judged. What has to be built before it can be run is put into `scratch`, once
+    for all who run it."""
     nan, (arithmetic, threads, runtime) = float("nan"), one.settings
     bare = Line(one, gate.Verdict(nan, nan, False, False, ""), nan, nan, nan, nan, "")
     try:
-        if runtime.startswith("tensorrt"):
+        if runtime.startswith("tensorrt") and not all((scratch / f"{name}.ep").exists() for name in GRAPHS):
             _build_tensorrt(base / one.model, manifest, scratch)
         built = scratch if runtime.startswith("tensorrt") else None
         engine = Engine(base / one.model, manifest, threads, arithmetic, built, runtime)

@@ -23,9 +23,26 @@ from edge_wam.errors import EngineError
 from edge_wam.think.backend import GRAPHS, INPUTS, OUTPUTS
 
 ANSWERS = ("velocity", "progress", "frames")  # what leaves the device; all else is opaque
-WARM_UP = 3  # passes before a CUDA graph is recorded, and before anything is timed
 
 Graph = Callable[..., "tuple[Tensor, ...] | Tensor | list[Tensor]"]
+
+
+class Upload:
+    """One input's way to the device: page-locked memory on this side and the device's own on the other, both
+    got once, since getting them is slow. A copy out of page-locked memory keeps nobody waiting: the frames
+    are under way while the next input is laid out. `pin` False: where there is no CUDA."""
+
+    def __init__(self, like: Tensor, device: torch.device, pin: bool = True) -> None:
+        self._here = torch.empty_like(like, pin_memory=pin)
+        self._there = torch.empty_like(like, device=device)
+
+    def fits(self, value: Tensor) -> bool:
+        return value.shape == self._here.shape and value.dtype == self._here.dtype
+
+    def send(self, value: Tensor) -> Tensor:
+        """The device's copy, which the next `send` writes over: whatever read it has to have ended."""
+        self._here.copy_(value)
+        return self._there.copy_(self._here, non_blocking=True)
 
 
 class TorchGraphs:
@@ -33,7 +50,7 @@ class TorchGraphs:
 
     def __init__(self, graphs: Mapping[str, Graph], device: str) -> None:
         self._graphs, self._device = dict(graphs), torch.device(device)
-        self._pinned: dict[tuple[str, str], Tensor] = {}
+        self._uploads: dict[tuple[str, str], Upload] = {}
 
     @torch.inference_mode()
     def run(self, name: str, inputs: dict[str, Any]) -> dict[str, Any]:
@@ -49,22 +66,23 @@ class TorchGraphs:
         tensor = torch.from_numpy(np.ascontiguousarray(value))
         if self._device.type != "cuda":
             return tensor
-        # Pinned memory is slow to get and quick to send, so each input keeps its own. An upload has ended
-        # before the next one of the same input begins: every run waits for what it returns (`_take`).
-        pinned = self._pinned.get(place)
-        if pinned is None or pinned.shape != tensor.shape or pinned.dtype != tensor.dtype:
-            pinned = self._pinned[place] = torch.empty_like(tensor, pin_memory=True)
-        pinned.copy_(tensor)
-        return pinned.to(self._device, non_blocking=True)
+        # An upload has ended before the next one of the same input begins: whoever asks for a context also
+        # asks for actions, and waits for them (`_take`).
+        upload = self._uploads.get(place)
+        if upload is None or not upload.fits(tensor):
+            upload = self._uploads[place] = Upload(tensor, self._device)
+        return upload.send(tensor)
 
     def _take(self, key: str, value: Tensor) -> Any:
         if key in ANSWERS:
-            return value.float().cpu().numpy()
+            return value.to("cpu", torch.float32, copy=True).numpy()
         return value.clone()
 
 
 def eager(folder: Path, device: str, half: bool = False, threads: int = 1) -> TorchGraphs:
     """The model in `folder`, straight from its weights: the last in the chain of fallbacks."""
+    if device == "cuda":
+        _want_cuda()
     torch.set_num_threads(threads)  # all cores, if it is not told: control's, too
     from edge_wam import manifest as manifests
     from edge_wam.train.graphs import graphs, half_graphs
@@ -78,17 +96,13 @@ def eager(folder: Path, device: str, half: bool = False, threads: int = 1) -> To
 class TensorRt(TorchGraphs):
     """Engines that train/tensorrt.py built on this machine, from `folder`/<graph>.ep.
 
-    cuda_graph: recorded once and replayed; for the life of the process, since leaving the context manager of
-    torch_tensorrt restores the mode that was there before.
+    cuda_graph: recorded once (by the golden batch, before anything is timed or moves) and replayed, for the
+    life of the process: leaving torch_tensorrt's context manager restores the mode that was there before.
     """
 
     def __init__(self, folder: Path, cuda_graph: bool) -> None:
-        try:
-            import torch_tensorrt
-        except ImportError as error:
-            raise EngineError(f"the TensorRT engine needs torch_tensorrt ({error})") from None
-        if not torch.cuda.is_available():
-            raise EngineError("the TensorRT engine needs a CUDA device; torch sees none")
+        torch_tensorrt = torch_tensorrt_package()
+        _want_cuda()
         self._held, modules = contextlib.ExitStack(), {}
         for name in GRAPHS:
             path = folder / f"{name}.ep"
@@ -101,6 +115,19 @@ class TensorRt(TorchGraphs):
             modules[name] = module
         super().__init__(modules, "cuda")
 
-    def close(self) -> None:
-        """Let go of the CUDA graphs."""
-        self._held.close()
+
+def _want_cuda() -> None:
+    """A GPU is not enough: torch may have been built without CUDA, or for another one."""
+    if not torch.cuda.is_available():
+        raise EngineError(f"this engine needs a CUDA device; torch {torch.__version__} sees none")
+
+
+def torch_tensorrt_package() -> Any:
+    """torch_tensorrt, or an EngineError that says why not: it is not there, lacks a library, or runs as a
+    user without a name (it asks for that at import)."""
+    try:
+        import torch_tensorrt
+    except (ImportError, OSError, KeyError) as error:
+        hint = "; try: a user who is in /etc/passwd" if isinstance(error, KeyError) else ""
+        raise EngineError(f"a TensorRT engine needs torch_tensorrt ({error}){hint}") from None
+    return torch_tensorrt

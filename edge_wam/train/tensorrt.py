@@ -11,7 +11,8 @@ What the settings are for:
   refused by 2.12 and ignored by 2.13, so it is never passed.
 * `attn_bias_is_causal` (from 2.12): True by default, and then a pass replaces *our* mask by a causal one
   wherever queries and keys are equally many: wrong actions, silently. Our masks are by construction; False
-  nevertheless.
+  nevertheless, and a version that has no way to say so is refused.
+* Caches go beside the engine: else they lie in /tmp, one folder for all users, which may be another's.
 * `require_full_compilation`, and a look for `_run_on_gpu` afterwards: a node that falls back to torch is an
   error that names it, not a slow engine.
 * `hardware_compatible` is not supported on JetPack; engines are built where they run.
@@ -32,6 +33,7 @@ from torch import Tensor, nn
 
 from edge_wam.errors import EngineError
 from edge_wam.think.backend import GRAPHS
+from edge_wam.think.torch_backend import torch_tensorrt_package
 from edge_wam.train import weights
 from edge_wam.train.graphs import half_graphs
 from edge_wam.train.model import WorldActionModel
@@ -52,26 +54,42 @@ WANTED: Mapping[str, Any] = {
     "offload_module_to_cpu": True,
 }
 REQUIRED = ("arg_inputs", "require_full_compilation", "min_block_size", "truncate_double")
+SAVE_WANTED: Mapping[str, Any] = {"output_format": "exported_program", "retrace": True}
+SAVE_REQUIRED = ("arg_inputs", *SAVE_WANTED)
+CACHES = {
+    "timing_cache_path": "timing.cache",
+    "engine_cache_dir": "engines",
+    "runtime_cache_path": "runtime.cache",
+}
 
 
-def settings(known: Collection[str]) -> dict[str, Any]:
-    """What to pass to a `dynamo.compile` that knows these arguments. EngineError where it would be unsafe."""
+def settings(known: Collection[str], caches: Path) -> dict[str, Any]:
+    """What to pass to a `dynamo.compile` that knows these arguments; what it caches lies in `caches`.
+    EngineError where it would be unsafe."""
     lost = [name for name in REQUIRED if name not in known]
     # Types are explicit if one can say so, or if there is no more way to say anything else.
     if "use_explicit_typing" not in known and "enabled_precisions" in known:
         lost.append("use_explicit_typing")
-    if lost:
-        raise EngineError(
-            f"this torch_tensorrt's dynamo.compile does not know {', '.join(lost)}: an engine of it would be "
-            f"something else than what was asked for; try: torch_tensorrt 2.8 (JetPack 6.2) to 2.14"
-        )
-    return {name: value for name, value in WANTED.items() if name in known}
+    # 2.8 has neither the argument nor the pass; from 2.13 on (no enabled_precisions any more) both are there.
+    if "attn_bias_is_causal" not in known and "enabled_precisions" not in known:
+        lost.append("attn_bias_is_causal")
+    _refuse("dynamo.compile", lost)
+    wanted = {**WANTED, **{name: str(caches / file) for name, file in CACHES.items()}}
+    return {name: value for name, value in wanted.items() if name in known}
 
 
 def save_settings(known: Collection[str]) -> dict[str, Any]:
     """Likewise for `save`: False was the default of `retrace` in 2.8, True is from 2.12 on."""
-    wanted = {"output_format": "exported_program", "retrace": True}
-    return {name: value for name, value in wanted.items() if name in known}
+    _refuse("save", [name for name in SAVE_REQUIRED if name not in known])
+    return dict(SAVE_WANTED)
+
+
+def _refuse(function: str, lost: Collection[str]) -> None:
+    if lost:
+        raise EngineError(
+            f"this torch_tensorrt's {function} does not know {', '.join(lost)}: an engine of it would be "
+            f"something else than what was asked for; try: torch_tensorrt 2.8 (JetPack 6.2) to 2.14"
+        )
 
 
 def fallen_back(compiled: nn.Module) -> list[str]:
@@ -87,11 +105,8 @@ def build(
     examples: inputs of each graph (`examples_of`). Returns the files' names; EngineError names what does not
     fit.
     """
-    try:
-        import torch_tensorrt
-    except ImportError as error:
-        raise EngineError(f"building TensorRT engines needs torch_tensorrt ({error})") from None
-    compile_with = settings(inspect.signature(torch_tensorrt.dynamo.compile).parameters)
+    torch_tensorrt = torch_tensorrt_package()
+    compile_with = settings(inspect.signature(torch_tensorrt.dynamo.compile).parameters, out / "caches")
     save_with = save_settings(inspect.signature(torch_tensorrt.save).parameters)
     for name, program, inputs in exported(model, examples, device):
         try:

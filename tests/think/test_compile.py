@@ -16,7 +16,7 @@ import pytest
 
 from edge_wam import manifest as manifests
 from edge_wam.cli import main
-from edge_wam.errors import EngineError
+from edge_wam.errors import EngineError, ManifestError
 from edge_wam.think import choice, compile, gate, store
 from edge_wam.think.backend import GRAPHS, OpenVino, Settings
 from edge_wam.think.choice import open_engine
@@ -119,7 +119,7 @@ def test_a_refused_engine_is_said_loudly_and_the_graphs_take_its_place(spoilt, m
 def test_another_processor_or_another_openvino_has_another_key(model_folder, monkeypatch):
     every = store.variants(model_folder)
     ours = store.key_of(every)
-    for name in ("openvino", "processor", "abilities"):
+    for name in ("openvino", "processor", "abilities", "gpu", "torch", "torch_tensorrt", "tensorrt", "l4t"):
         parts = machine() | {name: "another"}
         monkeypatch.setattr(store, "machine", lambda parts=parts: parts)
         other = store.key_of(every)
@@ -175,6 +175,51 @@ def test_a_folder_that_cannot_be_written_is_one_clear_line(model_folder, tmp_pat
 def test_an_unknown_precision_names_what_there_is(model_folder, tmp_path):
     with pytest.raises(EngineError, match=r"nothing of 'fp8' can be run here; there is: .*fp32"):
         compile.build(model_folder, tmp_path, precision="fp8", quiet=True)
+
+
+def test_a_tensorrt_engine_is_built_once_for_both_ways_to_run_it(model_folder, tmp_path, monkeypatch):
+    """As far as it goes without a GPU: both are built for, and neither can be loaded."""
+    from edge_wam.train import tensorrt
+
+    built = []
+
+    def build(model, examples, out):
+        built.append(out.name)
+        for name in GRAPHS:
+            (out / f"{name}.ep").write_bytes(b"")
+
+    monkeypatch.setattr(tensorrt, "build", build)
+    monkeypatch.setattr(compile, "has_gpu", lambda: True)
+    monkeypatch.setattr(compile, "has_tensorrt", lambda: True)
+    _, lines = compile.build(model_folder, tmp_path, threads=1, rounds=1, quiet=True)
+    tried = [line for line in lines if line.candidate.settings.runtime.startswith("tensorrt")]
+    models = {line.candidate.model for line in tried}
+    assert len(tried) == 2 * len(models)
+    assert all("torch_tensorrt" in line.why for line in tried)
+    assert sorted(built) == sorted(models)
+    eager = [line.why for line in lines if line.candidate.settings.runtime == "torch-cuda"]
+    assert all("sees none" in why for why in eager)
+    assert len(eager) == len(models)
+
+
+def test_a_manifest_of_another_model_is_refused_on_every_engine(model_folder, tmp_path):
+    copy = Path(shutil.copytree(model_folder, tmp_path / "model"))
+    shutil.copy(model_folder.parent / "so101-tabletop-int8" / manifests.FILE, copy)
+    with pytest.raises(ManifestError, match=r"is not the file of this manifest: expected sha256 \w+.*found"):
+        opened(copy, tmp_path / "state")
+
+
+@pytest.mark.parametrize("name", [f"{name}.onnx" for name in GRAPHS])
+@pytest.mark.parametrize("where", [0.0, 0.5, 1.0], ids=["header", "middle", "tail"])
+def test_a_changed_graph_is_refused_on_every_engine_compiled_or_not(
+    built, model_folder, tmp_path, name, where
+):
+    copy = Path(shutil.copytree(model_folder, tmp_path / model_folder.name))
+    content = bytearray((copy / name).read_bytes())
+    content[int(where * (len(content) - 1))] ^= 1
+    (copy / name).write_bytes(content)
+    with pytest.raises(ManifestError, match=f"{name} is not the file of this manifest"):
+        opened(copy, built[0])
 
 
 @pytest.fixture

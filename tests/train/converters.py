@@ -18,6 +18,7 @@ import inspect
 import json
 import os
 import sys
+import tempfile
 import types
 import warnings
 from pathlib import Path
@@ -104,7 +105,7 @@ def main():
 
     folder, dynamo = given.folder, torch_tensorrt.dynamo
     convert = dynamo.convert_exported_program_to_serialized_trt_engine
-    settings = tensorrt.settings(inspect.signature(dynamo.compile).parameters)
+    settings = tensorrt.settings(inspect.signature(dynamo.compile).parameters, Path(tempfile.mkdtemp()))
     known = {k: v for k, v in settings.items() if k in inspect.signature(convert).parameters}
     if given.build:
         never_load()
