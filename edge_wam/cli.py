@@ -75,7 +75,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from edge_wam.live import live
 
     config = _config(arguments)
-    return live(config, manifest.load(config.model.folder))
+    return live(config, manifest.load(config.model.folder), load=lambda: _config(arguments))
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:

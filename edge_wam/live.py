@@ -7,9 +7,12 @@ reads is printed by another thread: a terminal that hangs and a log on a full di
 from __future__ import annotations
 
 import contextlib
+import signal
+import threading
+from collections.abc import Callable, Sequence
 
 from edge_wam import telemetry
-from edge_wam.broadcast import Broadcast, plan_of
+from edge_wam.broadcast import Broadcast
 from edge_wam.clock import MonotonicClock
 from edge_wam.config import Config
 from edge_wam.loop import run
@@ -21,21 +24,30 @@ from edge_wam.persist import BACK, persist
 from edge_wam.pilot import Pilot
 from edge_wam.process import on_interrupt
 from edge_wam.realtime import realtime
-from edge_wam.robot import Staged, check, house, meaning, microphone
+from edge_wam.robot import Sound, Staged, house, meaning, microphone
 from edge_wam.service.journal import Journal
 from edge_wam.service.notify import Notifier
+from edge_wam.service.reload import Reload, Settings, read_again, settings_of
+from edge_wam.supervise import Kept
 from edge_wam.teller import Teller
 from edge_wam.ticklog import TickLog
-from edge_wam.types import JOINTS
+from edge_wam.types import JOINTS, Words
 
 ENDING_S = 45.0  # a process that is just loading takes ten seconds to end
 MARGIN_S = 10.0  # beyond what a part is given to start: for what comes before the next part
 
 
-def live(config: Config, manifest: Manifest, staged: Staged | None = None) -> int:
-    """Run the robot of these settings. Parks and lets go on the way out."""
+def live(
+    config: Config,
+    manifest: Manifest,
+    staged: Staged | None = None,
+    load: Callable[[], Config] | None = None,
+) -> int:
+    """Run the robot of these settings. Parks and lets go on the way out. load reads the settings again."""
     remove_leftovers()
     given, log, systemd = Orders(), TickLog(len(JOINTS)), Notifier()
+    if systemd.is_service:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what is just starting reads everything anyway
     name, clock, rate_hz = config.robot.name, MonotonicClock(), config.robot.control_hz
     journal = Journal(name)
 
@@ -46,17 +58,17 @@ def live(config: Config, manifest: Manifest, staged: Staged | None = None) -> in
         systemd.stopping()
         given.give(Order(Verb.QUIT))
 
-    sound = microphone(config.voice.device)
+    sound = microphone(config.voice.device) if staged is None else staged.sound
     with contextlib.ExitStack() as stack:
         tell = stack.enter_context(Teller())
-        _, limits, _ = check(config, manifest)
-        boxes = telemetry.create(name, plan_of(config, manifest, limits), stack)
+        known = settings_of(config, manifest)
+        boxes = telemetry.create(name, known.plan, stack)
         robot = stack.enter_context(
             house(config, manifest, sound=sound, staged=staged, outlet=name, say=tell, starting=starting)
         )
         pilot = Pilot(robot.limits, config.stale.patience, robot.health)
         outlet = Broadcast(boxes, log, pilot)
-        asked = telemetry.Asked(boxes.asked, [command.tokens for command in manifest.commands], given)
+        asked = telemetry.Asked(boxes.asked, known.plan.commands, given)
 
         lacking = f" (no voice: {robot.lacking})" if robot.lacking else ""
 
@@ -77,7 +89,25 @@ def live(config: Config, manifest: Manifest, staged: Staged | None = None) -> in
         def of_the_bus(text: str) -> None:
             happened("note" if text == BACK else "fault", text, clock.now_s())
 
-        orders = VoiceOrders(robot.heard, meaning(manifest), given, note)
+        def command_of(words: Words) -> str | None:
+            return meaning(known.manifest)(words)
+
+        def take_over(fresh: Settings) -> str:
+            nonlocal known
+            before, known = known, fresh
+            pilot.change(clock.now_s(), fresh.limits, fresh.config.stale.patience, fresh.health)
+            asked.commands = frozenset(fresh.plan.commands)
+            telemetry.tell_plan(boxes, fresh.plan)
+            voice = ", voice" if renew_voice(before, fresh, robot.kept, sound) else ""
+            return f"limits and commands{voice}"
+
+        reload = Reload(
+            lambda: read_again(known, load or (lambda: config)),
+            take_over,
+            lambda kind, text: happened(kind, text, clock.now_s()),
+            systemd,
+        )
+        orders = VoiceOrders(robot.heard, command_of, given, note)
         tell("ready; say a command, or press Ctrl-C to park and leave")
         systemd.ready(f"ready{lacking}")
         if lacking:
@@ -90,6 +120,7 @@ def live(config: Config, manifest: Manifest, staged: Staged | None = None) -> in
                 happened("note", text, t_s)
             for event in pilot.news():
                 happened(event.kind, event.text, event.t_s)
+            reload.beat(t_s, resting=pilot.resting)
 
         def fly() -> None:
             try:
@@ -97,12 +128,24 @@ def live(config: Config, manifest: Manifest, staged: Staged | None = None) -> in
             finally:
                 pilot.lost(clock.now_s())
 
-        with on_interrupt(leave), realtime(say=tell):
+        with on_interrupt(leave, reload.ask if systemd.is_service else None), realtime(say=tell):
             try:
                 persist(fly, robot.reconnect, orders, clock, of_the_bus, beat)
             finally:
                 systemd.ending(ENDING_S)
     return 0
+
+
+def renew_voice(before: Settings, after: Settings, kept: Sequence[Kept], sound: Sound) -> bool:
+    """Start the voice again if it is to hear otherwise now; for a few seconds nothing is heard. A thread does
+    it, for the old one is asked to end first."""
+    if (before.hearing, before.config.voice) == (after.hearing, after.config.voice):
+        return False
+    device = after.config.voice.device
+    opened = sound if device == before.config.voice.device else microphone(device)
+    for voice in (one for one in kept if one.name == "voice"):
+        threading.Thread(target=voice.renew, args=(after.hearing, opened.open_source), daemon=True).start()
+    return True
 
 
 def doing(pilot: Pilot) -> str:

@@ -138,6 +138,21 @@ class Pilot:
             return Wish(self._motion.at(t_s), 0.0)
         return Wish(self._hold_rad, 0.0)
 
+    @property
+    def resting(self) -> bool:
+        """Whether nothing is going on: it holds, or is parked."""
+        return self.mode in (Mode.HOLDING, Mode.PARKED)
+
+    def change(self, t_s: float, limits: Limits, patience: Patience, health: Health | None) -> None:
+        """From now on by these. ValueError unless it is resting."""
+        if not self.resting:
+            raise ValueError(f"limits change at rest, not while {self.mode.value}")
+        counts, self.plan = self.plan.counts, Plan(limits.low_rad, limits.high_rad)
+        self.plan.counts = counts
+        self.plan.begin(self.task.epoch, t_s)
+        self.limits = slowed(limits, self._verdict.scale)
+        self._limits, self._patience, self._health = limits, patience, health
+
     def lost(self, t_s: float) -> None:
         """The arm is gone: whatever was going on has ended, and its return starts nothing."""
         self._rest(t_s, Mode.HOLDING)

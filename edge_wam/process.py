@@ -193,17 +193,20 @@ def _run(
 
 
 @contextlib.contextmanager
-def on_interrupt(quit_kindly: Callable[[], None]) -> Iterator[None]:
+def on_interrupt(quit_kindly: Callable[[], None], reload: Callable[[], None] | None = None) -> Iterator[None]:
     """In the block, the first SIGINT, SIGTERM or SIGHUP (the terminal closed) calls `quit_kindly`; the next
-    raises KeyboardInterrupt.
+    raises KeyboardInterrupt. With `reload`, for a service, every SIGHUP calls that and is no end.
 
-    For the control process's main thread. `quit_kindly` runs inside a signal handler: it may give an
-    order (orders.Orders), no more.
+    For the control process's main thread. They run inside a signal handler: they may give an order
+    (orders.Orders) or set a flag, no more.
     """
     seen = 0
 
     def handle(number: int, frame: FrameType | None) -> None:
         nonlocal seen
+        if number == signal.SIGHUP and reload is not None:
+            reload()
+            return
         seen += 1
         if seen > 1:
             raise KeyboardInterrupt

@@ -304,7 +304,7 @@ def house(
         thinking = _policy_settings(config, manifest, frames, record_to, outlet)
         kept = [keep("policy", POLICY_READY_S, policy, thinking, open_cameras)]
         if sound is not None:
-            hearing = _voice_settings(config, manifest)
+            hearing = voice_settings(config, manifest)
             kept.append(keep("voice", VOICE_READY_S, voice_main, hearing, sound.open_source))
         lacking = ""
         for one in reversed(kept):  # the voice is there first
@@ -349,7 +349,8 @@ def _policy_settings(
     )
 
 
-def _voice_settings(config: Config, manifest: Manifest) -> VoiceSettings:
+def voice_settings(config: Config, manifest: Manifest) -> VoiceSettings:
+    """What the voice process is told."""
     voice = config.voice
     manifest.phrases(voice.language)  # refused with the languages that there are
     return VoiceSettings(

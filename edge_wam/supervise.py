@@ -27,6 +27,7 @@ class Kept:
 
     def __init__(self, name: str, main: Main, args: tuple[Any, ...], ready_s: float) -> None:
         self.name, self.ready_s, self.restarts = name, ready_s, 0
+        self._main = main
         self._make: Callable[[], Child] = functools.partial(Child, name, main, args)
         self._lock = threading.Lock()
         self._stopped = False
@@ -51,6 +52,14 @@ class Kept:
     def wait_ready(self) -> None:
         """Wait for the first one. EdgeWamError if it dies first: what never worked is not tried again."""
         self._child.wait_ready(self.ready_s)
+
+    def renew(self, *args: Any) -> None:
+        """Another one in its place, with these arguments. Takes as long as the old one needs to end."""
+        with self._lock:
+            if not self._stopped:
+                self._make = functools.partial(Child, self.name, self._main, args)
+                self._child.stop()
+                self._child, self._born_s, self._again_s = self._make(), time.monotonic(), None
 
     def stop(self) -> None:
         """End it for good."""

@@ -20,7 +20,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -160,10 +160,15 @@ def create(instance: str, plan: Plan, stack: contextlib.ExitStack) -> Boxes:
         box("dreams", dream_type(*plan.dream), FRAMES_KEPT),
         box("asked", ASKED, ASKED_KEPT, ASKED_MODE),
     )
+    tell_plan(boxes, plan)  # last: who finds it finds the others
+    return boxes
+
+
+def tell_plan(boxes: Boxes, plan: Plan) -> None:
+    """What is in the boxes; again, if limits or commands are others now."""
     record = np.zeros((), PLAN)
     record["json"] = encode_text(json.dumps(plan._asdict()), PLAN_BYTES)
-    boxes.plan.put(record)  # last: who finds it finds the others
-    return boxes
+    boxes.plan.put(record)
 
 
 def _alone(instance: str, stack: contextlib.ExitStack) -> None:
@@ -237,11 +242,15 @@ class Window:
         self._open: tuple[Plan, Boxes] | None = None
 
     def look(self) -> tuple[Plan, Boxes]:
-        """The robot's boxes as they are now; the same objects for as long as the robot is the same."""
+        """The robot's boxes as they are now; the same objects for as long as the robot, and its plan, are the
+        same."""
         if self._open is not None and self._open[1].plan.replaced:
             self.close()
         if self._open is None:
             self._open = attach(self._instance, asking=self._asking)
+            self._open[1].plan.take()
+        elif (letter := self._open[1].plan.take()) is not None:  # settings were read again
+            self._open = Plan.read(bytes(letter.record["json"]).decode()), self._open[1]
         return self._open
 
     def ask(self, verb: Verb, command: str = "", by: str = "") -> None:
@@ -266,10 +275,11 @@ class Window:
 
 
 class Asked:
-    """The control process's end of ASKED: passes on what was asked just now. Never waits."""
+    """The control process's end of ASKED: passes on what was asked just now, of `commands`. Never waits."""
 
-    def __init__(self, box: Mailbox, commands: Sequence[str], orders: Orders) -> None:
-        self._box, self._commands, self._orders = box, frozenset(commands), orders
+    def __init__(self, box: Mailbox, commands: Iterable[str], orders: Orders) -> None:
+        self._box, self._orders = box, orders
+        self.commands = frozenset(commands)
 
     def take(self) -> list[tuple[Order, str]]:
         """Give what is new to the orders, STOP last, so that nothing asked with it starts the arm again;
@@ -294,7 +304,7 @@ class Asked:
         """Whether an order is to be carried out."""
         if order.verb is Verb.STOP:
             return True
-        return age_s < ASKED_FRESH_S and (order.verb is not Verb.DO or order.command in self._commands)
+        return age_s < ASKED_FRESH_S and (order.verb is not Verb.DO or order.command in self.commands)
 
 
 def _order(letter: Letter) -> tuple[Order | None, str]:

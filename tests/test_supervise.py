@@ -68,6 +68,30 @@ def test_a_child_that_does_not_ask_is_killed_and_started_again(keep):
     assert said[0] == "the policy process hangs: killed"
 
 
+def names(life, path):
+    path.write_text(path.name)
+    lives(life)
+
+
+def test_a_child_is_renewed_with_other_arguments_and_that_is_no_death(tmp_path):
+    one, said = Kept("voice", names, (tmp_path / "a",), 20.0), []
+    try:
+        one.wait_ready()
+        before = one.pid
+        with Keeper([one], said.append):
+            one.renew(tmp_path / "b")
+            until(lambda: (tmp_path / "b").exists())
+            assert one.pid != before
+            os.kill(one.pid, signal.SIGKILL)
+            (tmp_path / "b").unlink()
+            until(lambda: (tmp_path / "b").exists())  # from now on it is that one
+        assert (said, one.restarts) == (["the voice process ended: killed by SIGKILL; again in 0.5 s"], 1)
+    finally:
+        one.stop()
+    one.renew(tmp_path / "c")
+    assert not one.alive  # what was stopped for good stays so
+
+
 def test_a_child_that_is_stopped_is_not_started_again(keep):
     one, said = keep(lives), []
     one.wait_ready()

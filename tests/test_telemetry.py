@@ -101,6 +101,15 @@ def test_a_robot_that_was_started_again_is_another_one(name, window):
         assert bytes(after.events.get().record["text"]) == b"here"
 
 
+def test_a_plan_that_is_told_again_is_read_again_from_the_same_boxes(boxes, window):
+    before, theirs = window.look()
+    assert window.look()[0] is before
+    telemetry.tell_plan(boxes, PLAN._replace(low_rad=(-0.5,) * 6))
+    after, same = window.look()
+    assert (after.low_rad[0], same) == (-0.5, theirs)
+    assert window.look()[0] is after
+
+
 def test_a_half_made_robot_is_none_yet(name, boxes, window):
     empty = Mailbox.create(public_name(name, "plan"), telemetry.PLAN, 2)
     with empty, pytest.raises(EdgeWamError, match="no robot"):

@@ -131,6 +131,7 @@ class Recorder:
     def __init__(self, settings: Settings, disk: Disk, say: Say) -> None:
         self._settings, self._disk, self._say = settings, disk, say
         self._window, self._memory = Window(settings.robot), Memory()
+        self._plan: Plan | None = None
         self._boxes: Boxes | None = None
         self._reader: Reader | None = None
         self._run: Run | None = None
@@ -152,7 +153,7 @@ class Recorder:
             if self._reader is not None:
                 self._leave(now_s)
             return
-        if boxes is not self._boxes:
+        if boxes is not self._boxes or plan is not self._plan:  # another robot, or other limits
             if self._reader is not None:
                 self._leave(now_s)
             self._begin(plan, boxes)
@@ -165,7 +166,8 @@ class Recorder:
         self._window.close()
 
     def _begin(self, plan: Plan, boxes: Boxes) -> None:
-        self._boxes, self._reader = boxes, Reader(plan, boxes, self._settings.images)
+        self._plan, self._boxes = plan, boxes
+        self._reader = Reader(plan, boxes, self._settings.images)
         about = {
             "version": str(topics.VERSION),
             "edge_wam": __version__,

@@ -11,17 +11,20 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import time
 from collections.abc import Mapping
 
 
 class Notifier:
-    """One process's line to its service manager."""
+    """One process's line to its service manager. is_service: that is systemd, and SIGHUP means reload."""
 
     def __init__(self, environment: Mapping[str, str] | None = None) -> None:
         environment = os.environ if environment is None else environment
         self._address = environment.get("NOTIFY_SOCKET", "")
         if self._address.startswith("@"):  # the abstract namespace
             self._address = "\0" + self._address[1:]
+        # A shell in a desktop's terminal inherits the one, what a test listens with is the other.
+        self.is_service = bool(self._address) and "INVOCATION_ID" in environment
         ours = environment.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
         timeout_us = environment.get("WATCHDOG_USEC", "0")
         self.period_s = int(timeout_us) / 3e6 if ours and timeout_us.isdigit() else 0.0
@@ -38,6 +41,14 @@ class Notifier:
         """Everything is there and verified."""
         self._status = status
         self._send(f"READY=1\nSTATUS={_line(status)}")
+
+    def reloading(self) -> None:
+        """Settings are read again; `reloaded` must follow."""
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+    def reloaded(self) -> None:
+        """They have been, or were refused."""
+        self._send("READY=1")
 
     def ending(self, allowed_s: float) -> None:
         """The loop is over, nothing has torque, and no beat comes: what is left to do is given allowed_s."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
+import json
 import os
 import signal
 import subprocess
@@ -26,7 +27,7 @@ from edge_wam.record.reading import read
 from edge_wam.record.recorder import CHUNKS_BEFORE, KEPT_S, Memory, Reader, Recorder
 from edge_wam.record.ring import McapFile, kept, make_room, mend, records
 from edge_wam.record.topics import Entry, Stamp
-from edge_wam.telemetry import EVENTS_KEPT, TICK, TICKS_KEPT, event_record
+from edge_wam.telemetry import EVENTS_KEPT, TICK, TICKS_KEPT, event_record, tell_plan
 
 ROBOT = f"{NAME}-{os.getpid()}"
 
@@ -107,6 +108,21 @@ def test_a_robot_that_comes_goes_and_comes_again_has_a_file_a_run(tmp_path):
     assert len(files) == 2
     assert [read(path).ticks["index"][0] for path in files] == [0, 100]
     assert all(len(read(path).ticks) == 30 for path in files)
+
+
+def test_other_limits_begin_a_recording_of_their_own(tmp_path):
+    hands = Hands(tmp_path)
+    with told(ROBOT) as boxes:
+        for number in range(60):
+            if number == 30:
+                tell_plan(boxes, PLAN._replace(low_rad=(-0.5,) * 6))
+                hands.step(1.1)
+            boxes.ticks.put(tick(number), hands.now_s)
+            hands.step()
+        hands.step(1.0)
+        files = hands.close()
+    assert [json.loads(read(path).about["plan"])["low_rad"][0] for path in files] == [PLAN.low_rad[0], -0.5]
+    assert [list(read(path).ticks["index"][[0, -1]]) for path in files] == [[0, 29], [30, 59]]
 
 
 def test_a_fault_leaves_what_was_before_and_after_it_in_a_file_of_its_own(tmp_path):

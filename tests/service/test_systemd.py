@@ -118,9 +118,10 @@ def root(tmp_path):
     units.mkdir(parents=True)
     programs.mkdir(parents=True)
     shutil.copy(FILES / "edge-wam.service", units)
-    for name in ("edge-wam", "edge-wam-safe-stop"):
-        (programs / name).write_text("#!/bin/sh\n")
-        (programs / name).chmod(0o755)
+    (tmp_path / "bin").mkdir()
+    for program in (programs / "edge-wam", programs / "edge-wam-safe-stop", tmp_path / "bin/sh"):
+        program.write_text("#!/bin/sh\n")
+        program.chmod(0o755)
     return tmp_path
 
 

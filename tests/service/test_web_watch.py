@@ -167,6 +167,20 @@ def test_a_robot_that_goes_and_comes_back_is_told_each_once(watch):
     assert "gone" in told(seat)
 
 
+def test_a_plan_that_is_told_again_keeps_the_curves(robot, watch):
+    seat = watch.sit()
+    tick(robot, 1.0)
+    watch.step(1.0)
+    assert "plan" in told(seat)
+    telemetry.tell_plan(robot, PLAN._replace(low_rad=(-0.5,) * 6))
+    watch.step(1.1)
+    found = told(seat)
+    assert found["plan"]["low_deg"][0] == pytest.approx(-28.6)
+    assert "past" not in found
+    watch.step(1.2)
+    assert "plan" not in told(seat)
+
+
 def test_a_seat_that_is_left_is_free(watch):
     seats = [watch.sit() for _ in range(SEATS_MAX)]
     assert watch.sit() is None

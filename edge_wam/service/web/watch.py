@@ -150,6 +150,9 @@ class Watch:
             self._boxes, self.plan, self._dreaming = boxes, plan, Imagination(plan)
             self._tell("plan", self._plan_json(plan))
             self._tell("past", "[]")
+        elif plan is not self.plan:
+            self.plan = plan
+            self._tell("plan", self._plan_json(plan))
         self._read_events(boxes, now_s)
         self._read_ticks(plan, boxes)
         self._read_chunks(boxes)

@@ -27,7 +27,14 @@ function open() {
   clearTimeout(retry);
   stream = new EventSource("/stream");
   const on = (kind, what) => stream.addEventListener(kind, event => what(JSON.parse(event.data)));
-  on("plan", told => { begin(told); told.cameras.forEach(([name]) => on(`sight-${name}`, seen => see(name, seen))); });
+  const seeing = new Set(); // a plan is told again when limits change
+  on("plan", told => {
+    begin(told);
+    for (const [name] of told.cameras) {
+      if (!seeing.has(name)) on(`sight-${name}`, seen => see(name, seen));
+      seeing.add(name);
+    }
+  });
   on("past", told => { points = told; });
   on("state", show);
   on("log", showLog);

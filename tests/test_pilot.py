@@ -1,0 +1,71 @@
+"""Limits that change while the robot runs: at rest, whole, and for the next command as well."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from edge_wam.act.guard import Limits
+from edge_wam.act.plan import MARGIN_RAD
+from edge_wam.orders import Order, Verb
+from edge_wam.pilot import Mode, Patience, Pilot
+from edge_wam.types import JOINTS, ActionChunk, Joints
+
+PARK = np.array([0.0, -1.0, 1.0, 0.5, 0.0, 0.1])
+LIMITS = Limits(
+    JOINTS, np.full(6, -1.5), np.full(6, 1.5), np.full(6, 3.0), np.full(6, 0.5), np.full(6, 60.0), PARK
+)
+WIDER = dataclasses.replace(LIMITS, low_rad=np.full(6, -3.0), high_rad=np.full(6, 3.0), park_rad=PARK + 0.2)
+HERE = np.zeros(6)
+
+
+def seen(t_s):
+    zero = np.zeros(6)
+    return Joints(t_s, HERE, zero, zero, zero, zero, zero, zero.astype(np.uint8), np.ones(6, bool))
+
+
+def chunk(pilot, t_s, reach_rad):
+    return ActionChunk(t_s, 0.1, np.full((8, 6), reach_rad), pilot.task.epoch, t_s, 0.0)
+
+
+@pytest.fixture
+def pilot():
+    return Pilot(LIMITS, Patience())
+
+
+def test_an_arm_at_work_keeps_the_limits_it_began_with(pilot):
+    for verb in (Verb.DO, Verb.PARK):
+        pilot.obey(Order(verb, "go"), 1.0, HERE, HERE)
+        assert not pilot.resting
+        with pytest.raises(ValueError, match="at rest"):
+            pilot.change(1.1, WIDER, Patience(), None)
+        assert pilot.limits is LIMITS
+        pilot.obey(Order(Verb.STOP), 1.2, HERE, HERE)
+        assert pilot.resting
+
+
+def test_new_limits_hold_for_the_plan_the_guard_and_the_way_home(pilot):
+    far_rad = 1.5 + MARGIN_RAD + 0.1
+    pilot.obey(Order(Verb.DO, "go"), 1.0, HERE, HERE)
+    assert pilot.take(chunk(pilot, 1.0, far_rad), 1.1) is None  # out of contract
+    pilot.obey(Order(Verb.STOP), 1.2, HERE, HERE)
+    pilot.change(1.3, WIDER, Patience(park_after_s=0.5), None)
+    assert (pilot.limits.high_rad == 3.0).all()
+    assert pilot.plan.counts.broken == 1  # what was counted stays
+    pilot.obey(Order(Verb.DO, "go"), 1.4, HERE, HERE)
+    assert pilot.take(chunk(pilot, 1.45, far_rad), 1.5) is not None
+    assert pilot.wish(1.5, HERE, seen(1.5)).target_rad == pytest.approx(np.full(6, far_rad))
+    pilot.wish(1.45 + 0.7 + 0.6, HERE, seen(2.75))  # 0.6 s without a plan
+    assert pilot.mode is Mode.PARKING
+    assert pilot.wish(60.0, HERE, seen(60.0)).target_rad == pytest.approx(PARK + 0.2)
+
+
+def test_what_was_thought_before_the_change_finds_nobody_at_home(pilot):
+    pilot.obey(Order(Verb.DO, "go"), 1.0, HERE, HERE)
+    old = chunk(pilot, 1.0, 0.5)
+    pilot.obey(Order(Verb.STOP), 1.1, HERE, HERE)
+    pilot.change(1.2, WIDER, Patience(), None)
+    assert pilot.take(old, 1.3) is None
+    assert pilot.wish(1.3, HERE, seen(1.3)).target_rad == pytest.approx(HERE)
