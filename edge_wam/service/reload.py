@@ -98,7 +98,7 @@ class Reload:
             self._rest_s = None
             if not self._said:
                 self._said = True
-                self._tell("note", "settings are read again as soon as the arm is at rest")
+                self._tell("note", "settings are read again once the arm is at rest: after a STOP, or parked")
             return
         self._rest_s = t_s if self._rest_s is None else self._rest_s
         if t_s - self._rest_s >= REST_S:

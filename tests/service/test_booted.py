@@ -23,6 +23,26 @@ pytestmark = [
 ]
 PARK_RAD = load_limits(ROOT / "calibration/so101-sim/limits.toml").park_rad
 STATE = "/var/lib/edge-wam"
+LIMITS = "/opt/edge-wam/venv/share/edge-wam/calibration/so101-sim/limits.toml"
+
+PYTHON = "/opt/edge-wam/venv/bin/python"
+HALT = "from edge_wam.telemetry import *; Window(asking=True).ask(Verb.STOP, by='a test')"
+
+# What the page answers to who asks how: its code, and what a STOP says.
+PAGE = """
+import json, sys, urllib.error, urllib.request
+token = open("/etc/edge-wam/web-token").read().strip()
+def ask(path, method="GET", **headers):
+    asked = urllib.request.Request("http://127.0.0.1:8790" + path, method=method, headers=headers)
+    try:
+        with urllib.request.urlopen(asked, timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, ""
+ours = {"Authorization": "Bearer " + token}
+codes = [ask("/metrics")[0], ask("/stop", "POST")[0], ask("/metrics", Host="evil.example", **ours)[0]]
+print(json.dumps([codes, ask("/metrics", **ours), ask("/stop", "POST", **ours)]))
+"""
 
 
 @pytest.fixture(scope="session")
@@ -119,6 +139,66 @@ def test_unplugged_it_waits_for_its_arm(robot):
     robot.moves("pick_red")
     seen = '"Waiting for the arm", "the arm is back", moves'
     robot.note("unplugged for 12 s, plugged in", "active", robot.restarts - before, back_s, seen)
+
+
+def test_reloaded_it_goes_on_with_new_limits_and_without_wrong_ones(robot):
+    robot.obeys("pick_red")
+    since, pid = robot.box.cursor(), robot.box.show("MainPID")
+    began_s = time.monotonic()
+    robot.box.run("sed", "-i", "s/^low_rad = -1.90/low_rad = -1.70/", LIMITS)
+    robot.box.run("sudo", "systemctl", "reload", "edge-wam")
+    if not robot.status.startswith(("holding", "parked")):
+        robot.box.wait(
+            lambda: any("as soon as the arm is at rest" in text for text in robot.said(since)), 10.0
+        )
+        robot.box.run(PYTHON, "-c", HALT)
+    robot.box.wait(lambda: any("read again: limits" in text for text in robot.said(since)), 20.0)
+    took_s = time.monotonic() - began_s
+    robot.box.run("sed", "-i", "s/^low_rad = -1.70/low_rad = 7.0/", LIMITS)
+    robot.box.run("sudo", "systemctl", "reload", "edge-wam")
+    robot.box.wait(lambda: any("not reloaded: " in text for text in robot.said(since)), 20.0)
+    robot.box.run("sed", "-i", "s/^low_rad = 7.0/low_rad = -1.90/", LIMITS)
+    assert (robot.state, robot.box.show("MainPID")) == ("active", pid)
+    robot.moves("pick_red")
+    seen = "limits taken over at rest, wrong ones refused in a line, same process; moves"
+    robot.note("systemctl reload", robot.state, robot.restarts, took_s, seen)
+
+
+def test_the_page_lets_nobody_in_and_stops_the_arm(robot):
+    began_s = time.monotonic()
+    robot.box.run("systemctl", "start", "edge-wam-web")
+    robot.moves("pick_red")
+    robot.box.wait(lambda: robot.box.run(PYTHON, "-c", PAGE, check=False).returncode == 0, 30.0)
+    robot.moves("pick_red")
+    codes, metrics, stop = json.loads(robot.box.run(PYTHON, "-c", PAGE).stdout)
+    assert codes == [401, 401, 421]
+    assert metrics[0] == 200
+    assert "edge_wam_" in metrics[1]
+    assert stop[0] == 200
+    answer = json.loads(stop[1])
+    assert answer["stopped"]
+    robot.box.wait(lambda: robot.status.startswith("holding"), 5.0)
+    robot.box.run("systemctl", "stop", "edge-wam-web")
+    seen = f"401, 421; STOP proved in {answer['took_ms']} ms"
+    robot.note("edge-wam-web", robot.state, robot.restarts, time.monotonic() - began_s, seen)
+
+
+def test_the_recorder_keeps_a_run_that_replays_as_it_was(robot):
+    began_s = time.monotonic()
+    robot.box.run("systemctl", "start", "edge-wam-record")
+    time.sleep(3.0)
+    robot.moves("pick_red")
+    time.sleep(5.0)
+    robot.box.run("systemctl", "stop", "edge-wam-record")
+    assert robot.box.show("Result", "edge-wam-record") == "success"
+    (path,) = robot.box.run("sh", "-c", f"ls {STATE}/recordings/*.mcap").stdout.split()
+    words = ("env", "EDGE_WAM_HOME=/opt/edge-wam/venv/share/edge-wam", "/opt/edge-wam/venv/bin/edge-wam")
+    told = robot.box.run(*words, "replay", path, "--json", check=False)
+    robot.box.run(PYTHON, "-c", HALT)
+    size = int(robot.box.run("stat", "-c", "%s", path).stdout)
+    seen = f"{size / 1e6:.1f} MB; replay: {told.stdout.strip()[-160:]}"
+    robot.note("edge-wam-record", robot.state, robot.restarts, time.monotonic() - began_s, seen)
+    assert told.returncode == 0, told.stdout + told.stderr
 
 
 def test_a_bad_setting_is_one_line_and_a_good_one_starts_again(robot):

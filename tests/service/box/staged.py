@@ -11,6 +11,7 @@ from pathlib import Path
 from stage import CUES, FRAMES
 
 from edge_wam import layers, manifest
+from edge_wam.config import Config
 from edge_wam.errors import EdgeWamError
 from edge_wam.live import live
 from edge_wam.process import Life
@@ -29,9 +30,13 @@ def policy(life: Life, settings: PolicySettings, open_cameras: object) -> None:
 
 if __name__ == "__main__":
     staged = Staged(Sound(functools.partial(CuedMicrophone, CUES)), FRAMES, policy)
+
+    def load() -> Config:
+        return layers.load([Path(sys.argv[1])], sys.argv[3::2]).config
+
     try:
-        config = layers.load([Path(sys.argv[1])], sys.argv[3::2]).config
-        sys.exit(live(config, manifest.load(config.model.folder), staged))
+        config = load()
+        sys.exit(live(config, manifest.load(config.model.folder), staged, load))
     except EdgeWamError as error:  # as cli.main has it
         print(f"edge-wam: {error}", file=sys.stderr)
         sys.exit(2)
