@@ -27,12 +27,16 @@ def shrink(image: ImageArray, crop_px: int, box_px: int) -> ImageArray:
     height, width = image.shape[-3:-1]
     top, left = (height - crop_px) // 2, (width - crop_px) // 2
     square = image[..., top : top + crop_px, left : left + crop_px, :]
-    # One pass a pixel of the box: ten times faster than a reshaped sum, and the same numbers.
-    total = np.zeros((*square.shape[:-3], crop_px // box_px, crop_px // box_px, 3), np.uint32)
-    for row in range(box_px):
-        for column in range(box_px):
-            total += square[..., row::box_px, column::box_px, :]
-    small: ImageArray = ((total + box_px * box_px // 2) // (box_px * box_px)).astype(np.uint8)
+    # Whole rows first, which lie in one piece, then columns, in the smallest numbers that hold a box: half
+    # the time of a pass a pixel of the box (LOG.md).
+    count = box_px * box_px
+    rows = square[..., ::box_px, :, :].astype(np.min_scalar_type(255 * count + count // 2))
+    for row in range(1, box_px):
+        rows += square[..., row::box_px, :, :]
+    total = rows[..., ::box_px, :].copy()
+    for column in range(1, box_px):
+        total += rows[..., column::box_px, :]
+    small: ImageArray = ((total + count // 2) // count).astype(np.uint8)
     return small
 
 

@@ -36,7 +36,8 @@ def naive_shrink(image, crop_px, box_px):
 
 
 @pytest.mark.parametrize(
-    ("shape", "crop_px", "box_px"), [((24, 42), 20, 2), ((15, 17), 15, 3), ((9, 9), 8, 1), ((32, 16), 16, 4)]
+    ("shape", "crop_px", "box_px"),
+    [((24, 42), 20, 2), ((15, 17), 15, 3), ((9, 9), 8, 1), ((32, 16), 16, 4), ((34, 40), 34, 17)],
 )
 def test_a_frame_is_shrunk_to_the_mean_of_whole_boxes_of_its_centre(rng, shape, crop_px, box_px):
     image = rng.integers(0, 256, (*shape, 3), dtype=np.uint8)
@@ -46,7 +47,9 @@ def test_a_frame_is_shrunk_to_the_mean_of_whole_boxes_of_its_centre(rng, shape, 
 
 
 def test_white_stays_white_and_many_frames_shrink_like_each(rng):
-    assert (shrink(np.full((8, 8, 3), 255, np.uint8), 8, 4) == 255).all()
+    for box_px in (1, 4, 15, 16, 17):  # from 17 on a white box is more than 16 bits hold
+        white = np.full((2 * box_px, 2 * box_px, 3), 255, np.uint8)
+        assert (shrink(white, 2 * box_px, box_px) == 255).all()
     images = rng.integers(0, 256, (2, 5, 16, 20, 3), dtype=np.uint8)
     assert np.array_equal(shrink(images, 12, 2)[1, 3], shrink(images[1, 3], 12, 2))
 
