@@ -138,7 +138,7 @@ class Appliance:
         began_s = time.monotonic()
         for _ in range(tries):
             self.say(command)
-            if self._soon(lambda: self.status.startswith("following"), HEAR_S):
+            if self.soon(lambda: self.status.startswith("following"), HEAR_S):
                 return time.monotonic() - began_s
         raise TimeoutError(f"'{command}' was said {tries} times; it is {self.state}, {self.status}")
 
@@ -146,11 +146,12 @@ class Appliance:
         """Say it, until the arm is on its way."""
         here_rad = self.where_rad()
         self.obeys(command)
-        if not self._soon(lambda: bool(np.abs(self.where_rad() - here_rad).max() > MOVING_RAD), HEAR_S):
+        if not self.soon(lambda: bool(np.abs(self.where_rad() - here_rad).max() > MOVING_RAD), HEAR_S):
             lately = "\n".join(self.said("")[-30:])
             raise TimeoutError(f"'{command}' was understood, and the arm stands; {self.status}:\n{lately}")
 
-    def _soon(self, what: Callable[[], bool], timeout_s: float) -> bool:
+    def soon(self, what: Callable[[], bool], timeout_s: float) -> bool:
+        """Whether it is so in time."""
         try:
             self.box.wait(what, timeout_s)
         except TimeoutError:
