@@ -70,7 +70,11 @@ def take_out(sources: Sequence[Path], out: Path, config: Config) -> int:
 
 
 def bring_in(sources: Sequence[Path], out: Path, config: Config) -> int:
-    """Import."""
+    """Import. EdgeWamError for more than one dataset."""
+    if len(sources) != 1:
+        raise EdgeWamError(
+            f"dataset import: expected one dataset, found {len(sources)}; try: one after the other"
+        )
     dataset = lerobot.open_dataset(sources[0])
     manifest, scale = manifests.load(config.model.folder), Scale(_calibration(config))
     seed, count, unknown = _free_seed(out), 0, dict[str, int]()

@@ -147,23 +147,23 @@ def test_reloaded_it_goes_on_with_new_limits_and_without_wrong_ones(robot):
     began_s = time.monotonic()
     robot.box.run("sed", "-i", "s/^low_rad = -1.90/low_rad = -1.70/", LIMITS)
     robot.box.run("sudo", "systemctl", "reload", "edge-wam")
-    if not robot.status.startswith(("holding", "parked")):
-        robot.box.wait(
-            lambda: any("as soon as the arm is at rest" in text for text in robot.said(since)), 10.0
-        )
-        robot.box.run(PYTHON, "-c", HALT)
-    assert robot.soon(lambda: any("read again: limits" in t for t in robot.said(since)), 20.0), robot.said(
-        since
-    )
+    _says(robot, since, "once the arm is at rest")
+    robot.box.run(PYTHON, "-c", HALT)
+    _says(robot, since, "read again: limits")
     took_s = time.monotonic() - began_s
     robot.box.run("sed", "-i", "s/^low_rad = -1.70/low_rad = 7.0/", LIMITS)
     robot.box.run("sudo", "systemctl", "reload", "edge-wam")
-    assert robot.soon(lambda: any("not reloaded: " in t for t in robot.said(since)), 20.0), robot.said(since)
+    _says(robot, since, "not reloaded: ")
     robot.box.run("sed", "-i", "s/^low_rad = 7.0/low_rad = -1.90/", LIMITS)
     assert (robot.state, robot.box.show("MainPID")) == ("active", pid)
     robot.moves("pick_red")
     seen = "limits taken over at rest, wrong ones refused in a line, same process; moves"
     robot.note("systemctl reload", robot.state, robot.restarts, took_s, seen)
+
+
+def _says(robot: Appliance, since: str, text: str) -> None:
+    said = robot.soon(lambda: any(text in line for line in robot.said(since)), 20.0)
+    assert said, robot.said(since)
 
 
 def test_the_page_lets_nobody_in_and_stops_the_arm(robot):
@@ -195,7 +195,13 @@ def test_the_recorder_keeps_a_run_that_replays_as_it_was(robot):
     robot.box.run("systemctl", "stop", "edge-wam-record")
     assert robot.box.show("Result", "edge-wam-record") == "success"
     (path,) = robot.box.run("sh", "-c", f"ls {STATE}/recordings/*.mcap").stdout.split()
-    words = ("env", "EDGE_WAM_HOME=/opt/edge-wam/venv/share/edge-wam", "/opt/edge-wam/venv/bin/edge-wam")
+    home = "EDGE_WAM_HOME=/opt/edge-wam/venv/share/edge-wam"
+    words = (
+        "env",
+        home,
+        f"EDGE_WAM_STATE={STATE}",
+        "/opt/edge-wam/venv/bin/edge-wam",
+    )  # by the engine that flew
     told = robot.box.run(*words, "replay", path, "--json", check=False)
     robot.box.run(PYTHON, "-c", HALT)
     size = int(robot.box.run("stat", "-c", "%s", path).stdout)
