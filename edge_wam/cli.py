@@ -115,6 +115,9 @@ def _bench(arguments: argparse.Namespace) -> int:
         return _sizes(config, arguments)
     if arguments.what == "voice":
         return _voice(config, arguments)
+    if arguments.what == "record":
+        code = simulated("bench_record").main(config, max(1, rounds // 25))
+        return code
     if arguments.what == "engine":
         from edge_wam.think import benchmark
 

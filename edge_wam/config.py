@@ -45,7 +45,7 @@
     folder = ""                             # "": recordings/ in the state folder
     max_gb = 8.0                            # all recordings together: beyond that the oldest goes
     minutes = 5.0                           # a file
-    images = "jpeg"                         # or png, lossless: replays to the same rows, six times the size
+    images = "jpeg"                         # or png, lossless: replays to the same rows, five times the size
 
 Relative folders are relative to the file they stand in, the defaults to the project's folder. Several files,
 the environment and flags: layers.py.

@@ -84,16 +84,17 @@ def parser() -> argparse.ArgumentParser:
     bench.add_argument(
         "what",
         nargs="?",
-        choices=("parts", "loop", "engine", "chain", "sizes", "voice"),
+        choices=("parts", "loop", "engine", "chain", "sizes", "voice", "record"),
         default="parts",
         help="parts: of a tick and of a thought. loop: how late it is, and the bus, beside others. "
         "engine: every one this machine can run. chain: from 16 eager steps with video to one in INT8. "
-        "sizes: from nano to 1.3B. voice: what the robot hears, in noise, and how late STOP is",
+        "sizes: from nano to 1.3B. voice: what the robot hears, in noise, and how late STOP is. "
+        "record: what a recorder takes, and what it costs the loop",
     )
     bench.add_argument("--plot", type=Path, help="engine: every call; sizes: the curve; voice: all (PNG)")
     bench.add_argument("--save", type=Path, help="engine: write the figures here, as a baseline")
     bench.add_argument("--compare", type=Path, help="engine: fail if anything is worse than in this baseline")
-    bench.add_argument("--rounds", type=int, default=100)
+    bench.add_argument("--rounds", type=int, default=100, help="record: a minute for every 25 (default: 100)")
     bench.add_argument(
         "--only",
         nargs="+",

@@ -34,7 +34,7 @@ from edge_wam.types import JOINTS
 INSTANCE = "main"  # the name of a robot that has none
 PUBLIC_MODE, ASKED_MODE = 0o640, 0o660
 SIGHT_EVERY_S = 1 / 15
-TICKS_KEPT, EVENTS_KEPT, CHUNKS_KEPT, FRAMES_KEPT, ASKED_KEPT = 1024, 256, 32, 16, 16
+TICKS_KEPT, EVENTS_KEPT, CHUNKS_KEPT, FRAMES_KEPT, ASKED_KEPT = 1024, 256, 64, 16, 16
 ASKED_FRESH_S = 1.0  # an order older than this when it is found is nobody's wish any more
 PLAN_BYTES = 65536
 BY_BYTES = 32

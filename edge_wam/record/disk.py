@@ -20,6 +20,7 @@ from edge_wam.record.ring import FAULT, McapFile, Open, file_name, make_room, op
 from edge_wam.record.topics import Entry, Stamp, lost
 
 BACKLOG_BYTES = 64e6
+NO_DUMP = "what was before and after is not kept in a file of its own"
 RETRY_S = 5.0  # between tries on a disk that would not take any more
 
 
@@ -81,10 +82,15 @@ class Disk:
         """Write these to the run's file, or, if it is a fault, to one of their own."""
         size = sum(len(entry.data) for entry in entries)
         with self._lock:
-            if self._waiting_bytes and self._waiting_bytes + size > BACKLOG_BYTES:
+            full = bool(self._waiting_bytes) and self._waiting_bytes + size > BACKLOG_BYTES
+            if full and not fault:
                 self._dropped += len(entries)
-                return
-            self._waiting_bytes += size
+            elif not full:
+                self._waiting_bytes += size
+        if full:
+            if fault:  # copies: nothing is lost but the file
+                self._say(f"fault: {NO_DUMP} (the disk is behind)")
+            return
         self._jobs.put(_Job(run, entries, before, size, fault))
 
     def end(self, run: Run) -> None:
@@ -114,6 +120,9 @@ class Disk:
         if job.ends:
             return self._finish()
         if self._now_s() - self._broken_s < RETRY_S:
+            if job.fault:
+                self._say(f"fault: {NO_DUMP} ({self._told})")
+                return None
             with self._lock:
                 self._dropped += len(job.entries)
             return None

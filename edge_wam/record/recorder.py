@@ -32,7 +32,7 @@ from edge_wam.types import ImageArray
 
 POLL_S = 0.05  # a box of frames holds more than half a second of them
 ABSENT_S = 0.5  # between looks for a robot that is not there
-KEPT_S = 30.0
+KEPT_S, KEPT_BYTES = 30.0, 48e6  # of what came last; less than may wait for the disk
 AFTER_S = 2.0  # what came of a fault belongs to it
 CHUNKS_BEFORE = 50  # as many as think/policy.py's Delay remembers
 TICKS_BEFORE_S = 1.0
@@ -40,19 +40,21 @@ WRITE_S = 0.5
 
 
 class Memory:
-    """The last KEPT_S of messages, and the chunks before."""
+    """The last KEPT_S of messages, or KEPT_BYTES of large ones, and the chunks before."""
 
     def __init__(self) -> None:
+        self._size_bytes = 0
         self._entries: deque[Entry] = deque()
         self._chunks: deque[Entry] = deque(maxlen=CHUNKS_BEFORE)
 
     def add(self, entries: Iterable[Entry], now_s: float) -> None:
         for entry in entries:
             self._entries.append(entry)
+            self._size_bytes += len(entry.data)
             if entry.topic == topics.CHUNKS:
                 self._chunks.append(entry)
-        while self._entries and now_s - self._entries[0].t_s > KEPT_S:
-            self._entries.popleft()
+        while self._entries and (now_s - self._entries[0].t_s > KEPT_S or self._size_bytes > KEPT_BYTES):
+            self._size_bytes -= len(self._entries.popleft().data)
 
     def before(self, t_s: float) -> list[Entry]:
         """What a file that begins at t_s needs to stand alone."""
@@ -74,6 +76,7 @@ class Memory:
         """A robot that was started again remembers nothing of before."""
         self._entries.clear()
         self._chunks.clear()
+        self._size_bytes = 0
 
 
 class Reader:
@@ -81,10 +84,17 @@ class Reader:
 
     def __init__(self, plan: Plan, boxes: Boxes, images: str) -> None:
         self._plan, self._boxes, self._images = plan, boxes, images
+        self._begun = False
         self.stamp = Stamp.now()
 
     def read(self) -> list[Entry]:
         """What is new in all boxes; what was missed as a message of its own."""
+        if self._begun:
+            return self._read()
+        self._begun = True
+        return recent(self._read())
+
+    def _read(self) -> list[Entry]:
         boxes, found = self._boxes, list[Entry]()
         plain = {topics.TICKS: boxes.ticks, topics.CHUNKS: boxes.chunks, topics.EVENTS: boxes.events}
         for topic, box in plain.items():
@@ -212,6 +222,13 @@ class Recorder:
         self._dump_s = None
         if self._run is not None:
             self._disk.give(self._run, self._memory.all(), [], fault=True)
+
+
+def recent(entries: list[Entry]) -> list[Entry]:
+    """Of a robot that was at work before anybody recorded: what a file begins with. The boxes hold more:
+    ticks without their chunks and frames, from which nothing could be replayed."""
+    newest_s = max((entry.t_s for entry in entries if entry.topic == topics.TICKS), default=-math.inf)
+    return [one for one in entries if one.topic == topics.CHUNKS or one.t_s >= newest_s - TICKS_BEFORE_S]
 
 
 def _is_fault(entry: Entry) -> bool:

@@ -25,7 +25,7 @@ from edge_wam.record.topics import Entry, Stamp, message_class, schema
 
 SUFFIX, PART = ".mcap", ".mcap.part"
 FAULT = "fault"
-CHUNK_BYTES = 256 * 1024  # what a SIGKILL may cost: about half a second
+CHUNK_BYTES = 64 * 1024  # what a SIGKILL may cost, at 0.1 MB a second (LOG.md)
 METADATA = "edge_wam"
 
 Open = Callable[[Path], IO[bytes]]

@@ -58,7 +58,7 @@ def test_what_the_reader_was_overtaken_by_is_told_as_lost():
     with told(ROBOT) as boxes:
         reader = Reader(PLAN, boxes, "png")
         for number in range(10):
-            boxes.ticks.put(tick(number), float(number))
+            boxes.ticks.put(tick(number), number / 50)
         assert len([e for e in reader.read() if e.topic == topics.TICKS]) == 10
         for number in range(10, 10 + 2 * TICKS_KEPT):
             boxes.ticks.put(tick(number), float(number))
@@ -72,6 +72,21 @@ def test_what_the_reader_was_overtaken_by_is_told_as_lost():
         assert [e.number for e in ticks] == list(range(ticks[0].number, ticks[-1].number + 1))
         assert len([e for e in found if e.topic == topics.LOG]) == 1
         assert reader.read() == []
+
+
+def test_a_robot_found_at_work_is_recorded_from_a_second_ago_on():
+    with told(ROBOT) as boxes:
+        boxes.events.put(event_record("fault", "of an hour ago"), 0.0)
+        boxes.chunks.put(np.zeros((), CHUNK), 1.0)
+        for number in range(500):
+            boxes.ticks.put(tick(number), number / 50)
+        reader = Reader(PLAN, boxes, "png")
+        found = reader.read()
+        assert [e.number for e in found if e.topic == topics.TICKS] == list(range(450, 501))
+        assert [e.t_s for e in found if e.topic == topics.CHUNKS] == [1.0]  # it may be in force still
+        assert [e for e in found if e.topic in (topics.EVENTS, topics.LOG)] == []
+        boxes.events.put(event_record("fault", "late to be told"), 0.0)
+        assert [e.topic for e in reader.read()] == [topics.EVENTS, topics.LOG]
 
 
 class Hands:
@@ -191,6 +206,21 @@ def test_a_file_begins_with_the_chunks_in_force_and_a_second_of_ticks():
     assert memory.all() == []
 
 
+def test_large_pictures_are_remembered_for_less_long(monkeypatch):
+    monkeypatch.setattr("edge_wam.record.recorder.KEPT_BYTES", 1000)
+    memory = Memory()
+    for _ in range(2):
+        for number in range(30):
+            memory.add([entry(number, number * 0.1, size=100)], number * 0.1)
+        assert [e.number for e in memory.all()] == list(range(20, 30))
+        memory.add([], 100.0)  # too old now: as if there had been none
+        assert memory.all() == []
+    memory.add([entry(1, 1.0, size=900)], 1.0)
+    memory.clear()
+    memory.add([entry(2, 2.0, size=900)], 2.0)
+    assert [e.number for e in memory.all()] == [2]
+
+
 # --- the disk -----------------------------------------------------------------------------------
 
 
@@ -257,6 +287,33 @@ def test_a_full_disk_is_said_once_and_gone_on_with_when_there_is_room(tmp_path):
     drained(disk)
     assert len(said) == 2  # full again is news again
     assert disk.close(10.0)
+
+
+def test_a_fault_that_cannot_be_kept_is_said_and_counts_as_no_loss(tmp_path, monkeypatch):
+    monkeypatch.setattr(disks, "BACKLOG_BYTES", 1)
+    device, said, now = Device(), list[str](), [0.0]
+    disk = Disk(settings_for(tmp_path), said.append, device.open, lambda: now[0])
+    run = run_of()
+    device.going.clear()
+    disk.give(run, [entry(1)] * 4000, [])  # a chunk: its writing waits
+    assert device.reached.wait(20)
+    disk.give(run, [entry(2)], [], fault=True)
+    assert said == [f"fault: {disks.NO_DUMP} (the disk is behind)"]
+    device.going.set()
+    drained(disk)
+    now[0] += 1000.0
+    disk.give(run, [entry(3)], [])  # another file
+    drained(disk)
+    device.full = True
+    disk.give(run, [entry(3)] * 4000, [])
+    drained(disk)
+    disk.give(run, [entry(4)], [], fault=True)  # within RETRY_S
+    drained(disk)
+    assert said[2:] == [f"fault: {disks.NO_DUMP} (No space left on device)"]
+    device.full, now[0] = False, now[0] + RETRY_S
+    disk.give(run, [entry(5)], [])
+    assert disk.close(10.0)
+    assert read(finished(tmp_path)[-1]).lost["the disk"] == 4001
 
 
 def test_a_slow_disk_keeps_nobody_waiting_and_what_it_missed_is_counted(tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from edge_wam.cli import main
 from edge_wam.errors import EdgeWamError
 from edge_wam.think import benchmark, gate, probe
 from edge_wam.think.backend import Settings
@@ -65,6 +66,23 @@ def test_another_machines_baseline_is_refused(tmp_path):
     (tmp_path / "baseline.json").write_text(json.dumps(report | {"processor": "Another"}))
     with pytest.raises(EdgeWamError, match="is of Another, reference a; this is"):
         benchmark.compare(report, tmp_path / "baseline.json")
+
+
+def test_the_verb_fails_on_what_is_worse_than_the_baseline_it_saved(tmp_path, monkeypatch, capsys):
+    took_ms = {"slow": 10.0, "quick": 4.0}
+
+    def measure(folder, threads, rounds, tell):
+        tell(rounds)
+        return [figures(label, np.full(9, ms)) for label, ms in took_ms.items()]
+
+    monkeypatch.setattr(benchmark, "measure", measure)
+    path = tmp_path / "baselines" / "here.json"
+    assert main(["bench", "engine", "--rounds", "1", "--save", str(path)]) == 0
+    assert main(["bench", "engine", "--rounds", "1", "--compare", str(path)]) == 0
+    assert "worse" not in capsys.readouterr().out
+    took_ms["quick"] = 5.0
+    assert main(["bench", "engine", "--rounds", "1", "--compare", str(path)]) == 1
+    assert "worse: quick: 0.500 times the reference, the baseline says 0.400" in capsys.readouterr().out
 
 
 @pytest.mark.slow
