@@ -7,6 +7,9 @@ only ever read through a record that states their sha256 (think/store.py), never
 from __future__ import annotations
 
 import io
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -51,20 +54,10 @@ class OpenVino:
     """The graphs of one folder. EngineError if there is no OpenVINO, or if it does not want a graph."""
 
     def __init__(self, folder: Path, settings: Settings, compiled: Path | None = None) -> None:
-        openvino = openvino_package()
-        core, how = openvino.Core(), properties(settings)
-        self._models: dict[str, Any] = {}
-        for name in GRAPHS:
-            path = folder / f"{name}.onnx" if compiled is None else compiled / f"{name}.blob"
-            try:
-                if compiled is None:
-                    made = core.compile_model(core.read_model(str(path)), "CPU", how)
-                else:
-                    made = core.import_model(io.BytesIO(path.read_bytes()), "CPU", how)
-            except (RuntimeError, OSError) as error:
-                verb = "compiled" if compiled is None else "loaded"
-                raise EngineError(f"{path} cannot be {verb}: {_line(error)}") from None
-            self._models[name] = made
+        openvino_package()
+        if compiled is None and settings.arithmetic != "fp32":
+            _check_survived(folder, settings)
+        self._models = _read(folder, settings, compiled)
         self._requests = {name: model.create_infer_request() for name, model in self._models.items()}
 
     def run(self, name: str, inputs: dict[str, Any]) -> dict[str, Any]:
@@ -110,7 +103,44 @@ def openvino_package() -> Any:
     return openvino
 
 
+def _read(folder: Path, settings: Settings, compiled: Path | None) -> dict[str, Any]:
+    """The graphs of a folder, compiled now, or read from the folder in which they lie compiled."""
+    core, how = openvino_package().Core(), properties(settings)
+    models: dict[str, Any] = {}
+    for name in GRAPHS:
+        path = folder / f"{name}.onnx" if compiled is None else compiled / f"{name}.blob"
+        try:
+            if compiled is None:
+                models[name] = core.compile_model(core.read_model(str(path)), "CPU", how)
+            else:
+                models[name] = core.import_model(io.BytesIO(path.read_bytes()), "CPU", how)
+        except (RuntimeError, OSError) as error:
+            verb = "compiled" if compiled is None else "loaded"
+            raise EngineError(f"{path} cannot be {verb}: {_line(error)}") from None
+    return models
+
+
+def _check_survived(folder: Path, settings: Settings) -> None:
+    """EngineError if a process that compiles these graphs so is killed.
+
+    OpenVINO 2026.4 writes where it may not when it compiles the context graph in bf16 on one thread, on a
+    processor with AVX512-BF16: whoever asks for that dies, and what would have run instead with it.
+    """
+    words = [str(folder), settings.arithmetic, str(settings.threads)]
+    done = subprocess.run([sys.executable, "-m", __name__, *words], capture_output=True)
+    if done.returncode < 0:
+        name = signal.Signals(-done.returncode).name
+        raise EngineError(
+            f"OpenVINO is killed ({name}) when it compiles {folder.name} in {settings}; "
+            f"try: another number of threads, or another version of openvino"
+        )
+
+
 def _line(error: Exception) -> str:
     """The line of OpenVINO's message that says something; the first says where in its source."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return next((line for line in lines if not line.startswith("Exception from")), lines[0] if lines else "?")
+
+
+if __name__ == "__main__":
+    _read(Path(sys.argv[1]), Settings(sys.argv[2], int(sys.argv[3])), None)

@@ -88,7 +88,11 @@ def measure(folder: Path, threads: int, rounds: int, tell: Callable[[int], objec
     engines: dict[str, tuple[Candidate, Engine, gate.Verdict]] = {}
     for one in wanted:
         arithmetic, count, runtime = one.settings
-        engine = Engine(base / one.model, every[one.model], count, arithmetic, runtime=runtime)
+        try:
+            engine = Engine(base / one.model, every[one.model], count, arithmetic, runtime=runtime)
+        except EngineError as error:
+            print(f"{one.label} is left out: {error}", file=sys.stderr)
+            continue
         engines[one.label] = one, engine, gate.examine(engine, golden)
     parts = {label: Parts(engine) for label, (_, engine, _) in engines.items()}
     seconds = interleaved(parts, shown, rounds, tell)

@@ -29,7 +29,7 @@ import torch
 from numpy.typing import NDArray
 
 from edge_wam import manifest as manifests
-from edge_wam.errors import EdgeWamError
+from edge_wam.errors import EdgeWamError, EngineError
 from edge_wam.manifest import Manifest
 from edge_wam.think import store
 from edge_wam.think.backend import arithmetics
@@ -145,14 +145,19 @@ def stages(folder: Path, threads: int) -> list[Stage]:
     model = load_model(folder, manifest)
     arithmetic = arithmetics()[-1]
     plain = Engine(folder, manifest, threads)
-    best = plain if arithmetic == "fp32" else Engine(folder, manifest, threads, arithmetic)
+    best, why = plain, "this processor has none"
+    if arithmetic != "fp32":
+        try:
+            best = Engine(folder, manifest, threads, arithmetic)
+        except EngineError as error:
+            why = str(error)
     found = [
         Stage(f"eager fp32, {STEPS} steps, frames decoded", Eager(manifest, model, STEPS, reuse=False)),
         Stage("+ context reused", Eager(manifest, model, STEPS, reuse=True)),
         Stage("+ compiled (OpenVINO)", Compiled(plain, STEPS)),
     ]
     if best is plain:
-        found.append(Stage("+ 16 bits", None, "this processor has none"))
+        found.append(Stage("+ 16 bits", None, why))
     else:
         found.append(Stage(f"+ 16 bits ({arithmetic})", Compiled(best, STEPS)))
     found.append(Stage("+ one step", Compiled(best, 1)))
@@ -160,7 +165,7 @@ def stages(folder: Path, threads: int) -> list[Stage]:
     if int8 is None:
         found.append(Stage("+ int8", None, f"no INT8 variant of {folder.name} beside it"))
     else:
-        best = Engine(base / int8, every[int8], threads, arithmetic)
+        best = Engine(base / int8, every[int8], threads, best.settings.arithmetic)
         found.append(Stage("+ int8", Compiled(best, 1)))
     found.append(Stage("+ actions alone", thinker(best, 1)))
     return found

@@ -14,6 +14,9 @@ import os
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -202,7 +205,13 @@ def main(threads: int = 1, only: Sequence[str] | None = None, picture: Path | No
     peaks = {name: probe.peak_gflop_s(Settings(name, threads)) for name in wanted}
     for name in tqdm(only, unit="size", desc="sizes"):
         for arithmetic in wanted:
-            points.append(measure(name, Settings(arithmetic, threads), bandwidth, peaks[arithmetic]))
+            words = name, Settings(arithmetic, threads), bandwidth, peaks[arithmetic]
+            # Each in a process of its own, for OpenVINO may be killed by one (see think/backend.py).
+            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+                try:
+                    points.append(pool.submit(measure, *words).result())
+                except BrokenProcessPool:
+                    tqdm.write(f"{name} in {words[1]} is left out: OpenVINO was killed by it")
     print(
         f"{machine()['processor']}, {threads} thread(s), load {os.getloadavg()[0]:.1f}; "
         f"{bandwidth:.1f} GB/s, "

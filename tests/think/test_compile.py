@@ -64,6 +64,23 @@ def test_without_a_compiled_engine_the_graphs_run_and_nothing_is_complained_of(m
     assert said == []
 
 
+def test_a_setting_that_kills_openvino_is_a_row_of_the_table(model_folder, tmp_path, monkeypatch):
+    """As 2026.4 is killed by bf16 on one thread, where the processor has it."""
+    killed = tmp_path / "python"
+    killed.write_text("#!/bin/sh\nkill -SEGV $$\n")
+    killed.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(killed))
+    manifest = manifests.load(model_folder)
+    one = compile.Candidate(model_folder.name, Settings("bf16", 1), "bf16")
+    line, engine = compile._try(
+        one, model_folder.parent, manifest, model_folder / "golden.safetensors", tmp_path
+    )
+    assert engine is None
+    assert line.why.startswith("OpenVINO is killed (SIGSEGV) when it compiles")
+    with pytest.raises(EngineError, match="bf16, 1 thread; try: another number of threads"):
+        OpenVino(model_folder, Settings("bf16", 1))
+
+
 @pytest.mark.parametrize("where", [0.0, 0.5, 1.0], ids=["header", "middle", "tail"])
 @pytest.mark.parametrize("name", [f"{name}.blob" for name in GRAPHS])
 def test_a_compiled_file_with_a_flipped_bit_is_not_loaded(spoilt, model_folder, name, where):
