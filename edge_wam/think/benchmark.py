@@ -87,9 +87,8 @@ def measure(folder: Path, threads: int, rounds: int, tell: Callable[[int], objec
     wanted = [one for one in runnable if not one.settings.runtime.startswith("tensorrt")]
     engines: dict[str, tuple[Candidate, Engine, gate.Verdict]] = {}
     for one in wanted:
-        arithmetic, count, runtime = one.settings
         try:
-            engine = Engine(base / one.model, every[one.model], count, arithmetic, runtime=runtime)
+            one, engine = compiling.opened(one, base, every[one.model])
         except EngineError as error:
             print(f"{one.label} is left out: {error}", file=sys.stderr)
             continue

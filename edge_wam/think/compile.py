@@ -102,7 +102,7 @@ def build(
             line, engine = _try(one, base, every[one.model], golden, draft / _SCRATCH / one.model)
             lines.append(line)
             if engine is not None:
-                engines[one] = engine
+                engines[line.candidate] = engine
             bar.update()
         if not engines:
             raise EngineError(
@@ -141,18 +141,33 @@ def _try(
 ) -> tuple[Line, Engine | None]:
     """One candidate, built and judged. What has to be built before it can be run is put into `scratch`, once
     for all who run it."""
-    nan, (arithmetic, threads, runtime) = float("nan"), one.settings
+    nan, runtime = float("nan"), one.settings.runtime
     bare = Line(one, gate.Verdict(nan, nan, False, False, ""), nan, nan, nan, nan, "")
     try:
         if runtime.startswith("tensorrt") and not all((scratch / f"{name}.ep").exists() for name in GRAPHS):
             _build_tensorrt(base / one.model, manifest, scratch)
-        built = scratch if runtime.startswith("tensorrt") else None
-        engine = Engine(base / one.model, manifest, threads, arithmetic, built, runtime)
+        one, engine = opened(one, base, manifest, scratch if runtime.startswith("tensorrt") else None)
     except EdgeWamError as error:
         return bare._replace(why=str(error)), None
+    bare = bare._replace(candidate=one)
     verdict = gate.examine(engine, golden)
     why = verdict.failure(one.precision)
     return bare._replace(verdict=verdict, load_s=engine.load_s, why=why), None if why else engine
+
+
+def opened(
+    one: Candidate, base: Path, manifest: Manifest, built: Path | None = None
+) -> tuple[Candidate, Engine]:
+    """A candidate's engine, and the candidate that it is: what of an INT8 graph is not int8 takes fp32 where
+    OpenVINO does not survive the faster arithmetic. EngineError if there is none."""
+    arithmetic, threads, runtime = one.settings
+    try:
+        return one, Engine(base / one.model, manifest, threads, arithmetic, built, runtime)
+    except EngineError:
+        if arithmetic in ("fp32", one.precision) or runtime != "openvino":
+            raise
+    plain = one._replace(settings=one.settings._replace(arithmetic="fp32"))
+    return plain, Engine(base / one.model, manifest, threads, "fp32")
 
 
 def _build_tensorrt(folder: Path, manifest: Manifest, out: Path) -> None:

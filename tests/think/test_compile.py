@@ -79,6 +79,9 @@ def test_a_setting_that_kills_openvino_is_a_row_of_the_table(model_folder, tmp_p
     assert line.why.startswith("OpenVINO is killed (SIGSEGV) when it compiles")
     with pytest.raises(EngineError, match="bf16, 1 thread; try: another number of threads"):
         OpenVino(model_folder, Settings("bf16", 1))
+    half = compile.Candidate(model_folder.name, Settings("bf16", 1), "int8")
+    took, engine = compile.opened(half, model_folder.parent, manifest)
+    assert took.settings == engine.settings == Settings("fp32", 1)  # so is what is int8 not lost with it
 
 
 @pytest.mark.parametrize("where", [0.0, 0.5, 1.0], ids=["header", "middle", "tail"])
