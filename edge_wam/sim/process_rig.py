@@ -78,9 +78,17 @@ class ProcessRig:
     """One house. `with ProcessRig(...) as rig:` starts it, and leaves nothing behind."""
 
     def __init__(
-        self, config: Config, folder: Path, *, light: bool, record: bool = False, terminal: bool = False
+        self,
+        config: Config,
+        folder: Path,
+        *,
+        light: bool,
+        record: bool = False,
+        terminal: bool = False,
+        sound: Sound | None = None,
     ) -> None:
-        """record: with a recorder in the policy; terminal: what is said goes to one, else to a file."""
+        """record: with a recorder in the policy; terminal: what is said goes to one, else to a file; sound: a
+        microphone, else one that is given cues."""
         self.folder, self.light = folder, light
         self._link, self._log, self._tap = folder / "arm", folder / "control.log", folder / "tap.npy"
         name = config.robot.name
@@ -96,9 +104,9 @@ class ProcessRig:
         frames = private_name("frames")
         names = private_name("wish"), private_name("truth")
         self._settings = SimSettings(str(calibration), 0, frames, *names, str(self._tap))
-        sound = Sound(functools.partial(CuedMicrophone, private_name("cue")))
+        sound = sound or Sound(functools.partial(CuedMicrophone, private_name("cue")))
         policy = process_parts.light_policy if light else policy_main
-        self._staged = Staged(sound, frames, policy, str(folder / "record") if record else "")
+        self.staged = Staged(sound, frames, policy, str(folder / "record") if record else "")
         self.said: list[Said] = []
         self.moments: list[Moment] = []
         self.status, self.fed_s, self.gone = "", 0.0, False
@@ -123,7 +131,7 @@ class ProcessRig:
             self._cues = stack.enter_context(Mailbox.create(private_name("cue"), CUE))
             wishes = stack.enter_context(Mailbox.create(private_name("wish"), WISH))
             truths = stack.enter_context(Mailbox.create(private_name("truth"), TRUTH))
-            self._stage = Stage(wishes, truths, WISH)
+            self.stage = Stage(wishes, truths, WISH)
             self._socket = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
             self._socket.bind(str(self.folder / "notify"))
             self._socket.setblocking(False)
@@ -131,7 +139,7 @@ class ProcessRig:
             stack.callback(lambda: self.robot.stop())
             stack.callback(self._end_all)
             self.start_robot()
-            self._stage.lay(0, COMMAND)
+            self.stage.lay(0, COMMAND)
             self.start_control()
             self._stack = stack.pop_all()
         return self
@@ -145,7 +153,7 @@ class ProcessRig:
         self.robot = Child("robot", main, (self._settings,))
         self.robot.wait_ready(START_S)
         new = self.folder / "arm.new"
-        new.symlink_to(self._stage.port)
+        new.symlink_to(self.stage.port)
         new.rename(self._link)  # as udev does: a name that stays
 
     def start_control(self) -> None:
@@ -156,7 +164,7 @@ class ProcessRig:
             "PYTHONFAULTHANDLER": "1",
         }
         self.status, self.fed_s = "", 0.0
-        given = (self._config, self._staged, str(self._log), environment)
+        given = (self._config, self.staged, str(self._log), environment)
         context = multiprocessing.get_context("spawn")
         self.control = context.Process(target=process_parts.control_main, args=given, name="control")
         self.control.start()
@@ -279,14 +287,15 @@ class ProcessRig:
                 return False
             before = len(self.said)
             self.cue(command)
-            if not self.wait(functools.partial(self._following, before), HEAR_S):
+            if not self.wait(functools.partial(self.following, before), HEAR_S):
                 continue
             here_rad = self.moments[-1].true_rad
             if self.wait(functools.partial(self._far_from, here_rad), HEAR_S / 3):
                 return True
         return False
 
-    def _following(self, since: int) -> bool:
+    def following(self, since: int) -> bool:
+        """Whether it is at a task that it took up after so many lines were said."""
         return self.status.startswith("following") and any(
             one.text.startswith(("following", "doing")) for one in self.said[since:]
         )

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import jackd
 import numpy as np
 import pytest
 
@@ -16,6 +17,8 @@ from edge_wam.sense.sound import BLOCK_S, RATE_HZ, SoundArray
 from edge_wam.sense.voice import Listener, Recogniser, Spoken
 from edge_wam.sense.wav import read_wav
 from edge_wam.sim.microphone import SimMicrophone
+
+jack = jackd.jack
 
 # Name -> the program and what makes it speak {text} into {file}. None of the English ones spoke a
 # sample of edge_wam/sim/samples (flite's slt did), nor of the Mandarin ones (espeak-ng's +f2 did).

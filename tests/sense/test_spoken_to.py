@@ -1,0 +1,103 @@
+"""Spoken to through a real PortAudio: the robot at work, every process of it, and somebody in the room."""
+
+import functools
+import itertools
+import os
+import wave
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import speaker
+
+from edge_wam import config as settings
+from edge_wam.robot import Sound
+from edge_wam.sense.microphone import Microphone
+from edge_wam.sense.sound import RATE_HZ
+from edge_wam.sim.microphone import sample
+from edge_wam.sim.process_rig import ProcessRig
+
+HEAR_S, LIFT_S, BACK_S = 15.0, 30.0, 60.0
+LOUD = 0.02  # of the loudest sample: what is softer at the end of a WAV is no word any more
+TRIES = 3
+
+
+class Person:
+    """Who speaks to it."""
+
+    def __init__(self, server, rig):
+        self.server, self.rig = server, rig
+
+    def say(self, wav):
+        """Returns when the last word ends, monotonic."""
+        self.server.player.stdin.write(f"{wav}\n".encode())
+        self.server.player.stdin.flush()
+        began_s = float(self.server.player.stdout.readline())
+        with wave.open(str(wav)) as file:
+            sound = np.frombuffer(file.readframes(file.getnframes()), np.int16)
+        loud = np.flatnonzero(np.abs(sound.astype(int)) > LOUD * np.abs(sound.astype(int)).max())
+        return began_s + int(loud[-1]) / RATE_HZ
+
+    def is_told(self, wav):
+        """Say it until it is done, as a person would."""
+        for _ in range(TRIES):
+            since = len(self.rig.said)
+            self.say(wav)
+            if self.rig.wait(lambda since=since: self.rig.following(since), HEAR_S):
+                return True
+        return False
+
+
+def written(path, sound):
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(RATE_HZ)
+        file.writeframes(sound.tobytes())
+    return path
+
+
+@pytest.mark.slow
+def test_a_cube_is_lifted_stop_holds_and_a_microphone_that_was_unplugged_is_heard_again(jack, say, tmp_path):
+    stop = written(tmp_path / "stop.wav", say("flite-rms", "stop"))
+    server = jack(RATE_HZ, str(Path(speaker.__file__)))
+    config = settings.load()
+    config = replace(config, robot=replace(config.robot, name=f"spoken-{os.getpid()}"))
+    house = tmp_path / "house"
+    house.mkdir()
+    sound = Sound(functools.partial(Microphone, "PortAudio"))
+    with ProcessRig(config, house, light=False, sound=sound) as rig:
+        person, log = Person(server, rig), house / "control.log"
+
+        rig.stage.lay(0, "pick_red")
+        rig.wait(lambda: rig.stage.verdict() is not None, HEAR_S)
+        rig.stage.judge()
+        assert person.is_told(sample("en", "pick_red")), rig.last_words()
+        lifted = rig.wait(lambda: getattr(rig.stage.verdict(), "success", False), LIFT_S)
+        assert lifted, rig.last_words()
+        assert not rig.stage.verdict().wrong_object
+
+        assert person.is_told(sample("en", "home")), rig.last_words()
+        here_rad = rig.moments[-1].true_rad
+        assert rig.wait(lambda: np.abs(rig.moments[-1].true_rad - here_rad).max() > 0.1, HEAR_S)
+        ended_s = person.say(stop)
+        assert rig.wait(lambda: rig.status.startswith("holding"), 3.0), rig.last_words()
+        rig.pass_until(ended_s + 3.0)
+        still = [m for m in rig.moments if m.t_s > ended_s + 1.0]
+        assert np.ptp([m.goals_rad for m in still], axis=0).max() == 0.0
+        pairs = itertools.pairwise(rig.moments)
+        moved_s = max(after.t_s for before, after in pairs if (before.goals_rad != after.goals_rad).any())
+        print(
+            f"\nSTOP: the last goal that moved was written {1e3 * (moved_s - ended_s):.0f} ms after the word"
+        )
+        assert moved_s < ended_s + 1.0
+
+        server.pull_out()
+        assert rig.wait(lambda: "microphone lost: 'PortAudio'" in log.read_text(), HEAR_S), rig.last_words()
+        assert not rig.gone
+        server.plug_in()
+        assert rig.wait(lambda: "microphone back" in log.read_text(), BACK_S), rig.last_words()
+        assert person.is_told(sample("en", "home")), rig.last_words()
+        assert rig.monitor.worst.unsafe == ()
+        assert rig.leave()
