@@ -26,6 +26,7 @@
     confirm = "unsure"                      # ask back where something was left open; or always, never
     wake = ""                               # a word that a command must follow, as "robot"; "": none
     answers = "off"                         # off, sounds, or speech (by espeak-ng)
+    keep_audio_mb = 0.0                     # sound of what was heard, kept in heard/ of the state folder
     missing = "refuse"                      # or allow: without a voice it starts, says so, and tries again
 
     [stale]                                 # how long each source may be silent
@@ -110,7 +111,7 @@ class CameraConfig:
 @dataclass(frozen=True, slots=True)
 class VoiceConfig:
     """The recogniser, its language, and where it hears; when it asks back, the word that calls it, and how it
-    answers; whether it may be missing. '' leaves a choice to the machine."""
+    answers; whether it may be missing; how much sound is kept. '' leaves a choice to the machine."""
 
     engine: str
     language: str
@@ -120,6 +121,7 @@ class VoiceConfig:
     wake: str
     answers: str
     missing: str
+    keep_audio_mb: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +275,7 @@ def _voice(table: Table) -> VoiceConfig:
         table.text("wake", ""),
         table.text("answers", "off", of=ANSWERS),
         table.text("missing", "refuse", of=("refuse", "allow")),
+        table.number("keep_audio_mb", 0.0, low=0.0, high=100_000.0),
     )
     table.done()
     return made

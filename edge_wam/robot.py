@@ -35,6 +35,7 @@ from edge_wam.sense.realsense import Device, RealSenseCamera, Recording, Source
 from edge_wam.sense.sound import SoundSource
 from edge_wam.sense.voice import VoiceSettings, voice_main
 from edge_wam.supervise import Keeper, Kept
+from edge_wam.think.store import state
 from edge_wam.think.worker import PolicySettings, policy_main
 from edge_wam.types import JOINTS, Frame, Words
 
@@ -363,6 +364,8 @@ def voice_settings(config: Config, manifest: Manifest) -> VoiceSettings:
         voice.wake,
         voice.answers,
         private_name("state"),
+        str(state() / "heard"),
+        voice.keep_audio_mb,
     )
 
 

@@ -14,6 +14,7 @@ import functools
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from edge_wam.errors import VoiceError
@@ -22,6 +23,7 @@ from edge_wam.messages import HEARD, STATE, HeardWriter, read_state
 from edge_wam.process import Life
 from edge_wam.sense.dialogue import Dialogue, Reply
 from edge_wam.sense.grammar import UNKNOWN, Beside, Grammar
+from edge_wam.sense.keeping import Keeper, Kept
 from edge_wam.sense.sound import Block, SoundSource
 from edge_wam.sense.speaker import Speaker
 from edge_wam.sense.sphinx_engine import SphinxRecogniser
@@ -50,7 +52,8 @@ class Recogniser(Protocol):
 class VoiceSettings:
     """What the voice process needs to know. engine: auto, vosk or pocketsphinx; vosk_model '' looks in
     the usual places; commands: what may be said for each in `language`; confirm and wake: see Dialogue;
-    answers: see Speaker; mailbox: name of a HEARD; state_box: of the STATE that says what is being done."""
+    answers: see Speaker; mailbox: name of a HEARD; state_box: of the STATE that says what is being done;
+    keep_in, keep_mb: see Keeper (0: none)."""
 
     engine: str
     language: str
@@ -61,6 +64,8 @@ class VoiceSettings:
     wake: str = ""
     answers: str = "off"
     state_box: str = ""
+    keep_in: str = ""
+    keep_mb: float = 0.0
 
 
 class Spoken(NamedTuple):
@@ -152,11 +157,16 @@ def voice_main(
         dialogue = Dialogue(understanding, language, settings.confirm, settings.wake, doing)
         speaker = Speaker(settings.answers, language, say)
         stack.callback(speaker.close)
-        source = open_source()
+        source, keeper = open_source(), None
+        if settings.keep_mb:
+            keeper = Keeper(Path(settings.keep_in), settings.keep_mb, say)
+            stack.callback(keeper.close)
+            source = Kept(source, keeper)
+            say(f"what is heard is kept in {settings.keep_in}")
         stack.callback(source.stop)
         source.start()
         life.ready()
-        talk = Talk(recogniser, dialogue, speaker, writer, say)
+        talk = Talk(recogniser, dialogue, speaker, writer, say, keeper.keep if keeper else None)
         listen(source, Listener(recogniser), talk.hear, life.wait)
 
 
@@ -184,9 +194,11 @@ class Talk:
         speaker: Loudspeaker,
         writer: Post,
         say: Callable[[str], None],
+        keep: Callable[[Words, str, str], None] | None = None,
     ) -> None:
+        """keep: told each sentence once it is over, what is done, and why not."""
         self._recogniser, self._dialogue, self._speaker = recogniser, dialogue, speaker
-        self._writer, self._say = writer, say
+        self._writer, self._say, self._keep = writer, say, keep
         self._asked = False
 
     def hear(self, heard: Spoken) -> None:
@@ -195,12 +207,16 @@ class Talk:
         if stop:
             self._writer.put(words, stop=True)
             self._dialogue.stopped()
+            if words.final and self._keep is not None:
+                self._keep(words, "stop", "")
         elif words.final and not self._speaker.audible(words.t_s):
             reply = self._dialogue.hear(words)
             text = reply.order or f"{UNKNOWN} {words.text.removeprefix(UNKNOWN).strip()}"
             self._writer.put(words._replace(text=text), stop=False, said=words.text, why=reply.why)
             self._say(f'voice: "{words.text}": {reply.order or reply.why}' + _quoted(reply.say))
             self._speaker.answer(reply)
+            if self._keep is not None:
+                self._keep(words, reply.order, reply.why)
         if words.final and self._asked != bool(self._dialogue.asked(words.t_s)):
             self._asked = not self._asked
             self._recogniser.expect_reply(self._asked)

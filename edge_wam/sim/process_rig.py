@@ -91,9 +91,8 @@ class ProcessRig:
         microphone, else one that is given cues."""
         self.folder, self.light = folder, light
         self._link, self._log, self._tap = folder / "arm", folder / "control.log", folder / "tap.npy"
-        name = config.robot.name
-        if name == INSTANCE:  # that of a robot that may be at work on this machine
-            name = f"rig-{os.getpid()}"
+        # The usual name is that of a robot that may be at work on this machine.
+        name = f"rig-{os.getpid()}" if config.robot.name == INSTANCE else config.robot.name
         self._config = replace(config, robot=replace(config.robot, name=name, port=str(self._link)))
         calibration = config.robot.calibration
         self.limits = load_limits(calibration / "limits.toml")
@@ -112,10 +111,7 @@ class ProcessRig:
         self.status, self.fed_s, self.gone = "", 0.0, False
         self._rows, self._text, self._stalled = 0, b"", False
         self._line = ""  # the last that anybody wrote
-        if terminal:
-            os.mkfifo(self._log)
-        else:
-            self._log.touch()
+        (os.mkfifo if terminal else Path.touch)(self._log)
         self._output = os.open(self._log, os.O_RDONLY | os.O_NONBLOCK)
         self._stack = contextlib.ExitStack()
         self._hogs: list[subprocess.Popen[bytes]] = []

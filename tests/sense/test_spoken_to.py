@@ -2,8 +2,8 @@
 
 import functools
 import itertools
+import json
 import os
-import wave
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from edge_wam import config as settings
 from edge_wam.robot import Sound
 from edge_wam.sense.microphone import Microphone
 from edge_wam.sense.sound import RATE_HZ
+from edge_wam.sense.wav import read_wav, write_wav
 from edge_wam.sim.microphone import sample
 from edge_wam.sim.process_rig import ProcessRig
 
@@ -34,9 +35,8 @@ class Person:
         self.server.player.stdin.write(f"{wav}\n".encode())
         self.server.player.stdin.flush()
         began_s = float(self.server.player.stdout.readline())
-        with wave.open(str(wav)) as file:
-            sound = np.frombuffer(file.readframes(file.getnframes()), np.int16)
-        loud = np.flatnonzero(np.abs(sound.astype(int)) > LOUD * np.abs(sound.astype(int)).max())
+        sound = np.abs(read_wav(wav).astype(int))
+        loud = np.flatnonzero(sound > LOUD * sound.max())
         return began_s + int(loud[-1]) / RATE_HZ
 
     def is_told(self, wav):
@@ -49,21 +49,17 @@ class Person:
         return False
 
 
-def written(path, sound):
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(RATE_HZ)
-        file.writeframes(sound.tobytes())
-    return path
-
-
 @pytest.mark.slow
-def test_a_cube_is_lifted_stop_holds_and_a_microphone_that_was_unplugged_is_heard_again(jack, say, tmp_path):
-    stop = written(tmp_path / "stop.wav", say("flite-rms", "stop"))
+def test_a_cube_is_lifted_stop_holds_and_a_microphone_that_was_unplugged_is_heard_again(
+    jack, say, tmp_path, monkeypatch
+):
+    stop = tmp_path / "stop.wav"
+    write_wav(stop, say("flite-rms", "stop"))
     server = jack(RATE_HZ, str(Path(speaker.__file__)))
     config = settings.load()
     config = replace(config, robot=replace(config.robot, name=f"spoken-{os.getpid()}"))
+    config = replace(config, voice=replace(config.voice, keep_audio_mb=10.0))
+    monkeypatch.setenv("EDGE_WAM_STATE", str(tmp_path / "state"))
     house = tmp_path / "house"
     house.mkdir()
     sound = Sound(functools.partial(Microphone, "PortAudio"))
@@ -101,3 +97,5 @@ def test_a_cube_is_lifted_stop_holds_and_a_microphone_that_was_unplugged_is_hear
         assert person.is_told(sample("en", "home")), rig.last_words()
         assert rig.monitor.worst.unsafe == ()
         assert rig.leave()
+    kept = [json.loads(path.read_text()) for path in (tmp_path / "state/heard").glob("*.json")]
+    assert {"pick up the red cube", "go home", "stop"} <= {one["did"] for one in kept}
