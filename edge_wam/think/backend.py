@@ -123,7 +123,7 @@ def _read(folder: Path, settings: Settings, compiled: Path | None) -> dict[str, 
 def _check_survived(folder: Path, settings: Settings) -> None:
     """EngineError if a process that compiles these graphs so is killed.
 
-    OpenVINO 2026.4 writes where it may not when it compiles the context graph in bf16 on one thread, on a
+    OpenVINO 2026.4 dies of SIGSEGV when it compiles the context graph in bf16 on one thread, on a
     processor with AVX512-BF16: whoever asks for that dies, and what would have run instead with it.
     """
     words = [str(folder), settings.arithmetic, str(settings.threads)]

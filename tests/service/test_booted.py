@@ -155,6 +155,9 @@ def test_reloaded_it_goes_on_with_new_limits_and_without_wrong_ones(robot):
     robot.box.run("sudo", "systemctl", "reload", "edge-wam")
     _says(robot, since, "not reloaded: ")
     robot.box.run("sed", "-i", "s/^low_rad = 7.0/low_rad = -1.90/", LIMITS)
+    since = robot.box.cursor()
+    robot.box.run("sudo", "systemctl", "reload", "edge-wam")
+    _says(robot, since, "read again: limits")  # as they were, for who records it next
     assert (robot.state, robot.box.show("MainPID")) == ("active", pid)
     robot.moves("pick_red")
     seen = "limits taken over at rest, wrong ones refused in a line, same process; moves"
