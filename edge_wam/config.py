@@ -121,7 +121,7 @@ class VoiceConfig:
     wake: str
     answers: str
     missing: str
-    keep_audio_mb: float = 0.0
+    keep_audio_mb: float
 
 
 @dataclass(frozen=True, slots=True)

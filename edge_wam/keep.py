@@ -10,6 +10,11 @@ from pathlib import Path
 from edge_wam.errors import EdgeWamError
 
 
+def utc_stamp(now_s: float) -> str:
+    """For names in the order of time: UTC to the millisecond. now_s: as time.time() has it."""
+    return time.strftime("%Y%m%dT%H%M%S", time.gmtime(now_s)) + f".{int(now_s % 1 * 1000):03d}Z"
+
+
 def replace_file(path: Path, text: str) -> Path | None:
     """Write a file, whole or not at all; what was there is kept beside it. Returns where, or None.
 

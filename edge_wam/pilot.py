@@ -94,7 +94,7 @@ class Pilot:
         elif order.verb is Verb.STOP:
             # The measured pose: the last target may be a lead ahead, and STOP is not "go on a little".
             # But an arm that holds hangs a little low, and one more "stop" must not take it lower.
-            held_rad = self._hold_rad if self.mode is Mode.HOLDING else None
+            held_rad = self._hold_rad  # None unless it holds what it stopped at
             self._stay(t_s, sent_rad, measured_rad)
             if held_rad is not None and self._hold_rad is not None:
                 sags = np.abs(self._hold_rad - held_rad) < SAG_RAD

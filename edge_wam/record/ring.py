@@ -21,6 +21,7 @@ from mcap.stream_reader import StreamReader
 from mcap.writer import CompressionType, Writer
 from zstandard import ZstdError
 
+from edge_wam.keep import utc_stamp
 from edge_wam.record.topics import Entry, Stamp, message_class, schema
 
 SUFFIX, PART = ".mcap", ".mcap.part"
@@ -193,9 +194,7 @@ def make_room(folder: Path, most_bytes: float, writing: Path | None) -> list[Pat
 def file_name(folder: Path, robot: str) -> Path:
     """`<robot>-<UTC to the millisecond>.mcap`, of which there is none yet: names are in the order of time."""
     while True:
-        now_s = time.time()
-        began = time.strftime("%Y%m%dT%H%M%S", time.gmtime(now_s)) + f".{int(now_s % 1 * 1000):03d}Z"
-        path = folder / f"{robot}-{began}{SUFFIX}"
+        path = folder / f"{robot}-{utc_stamp(time.time())}{SUFFIX}"
         if not path.exists() and not path.with_name(path.name + ".part").exists():
             return path
         time.sleep(0.001)

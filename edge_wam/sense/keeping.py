@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from edge_wam.errors import VoiceError
-from edge_wam.sense.sound import BLOCK_S, Block, SoundArray, SoundSource
+from edge_wam.keep import utc_stamp
+from edge_wam.sense.sound import BLOCK_S, Block, SoundArray
 from edge_wam.sense.wav import write_wav
 from edge_wam.types import Words
 
@@ -34,7 +35,7 @@ class _Heard(NamedTuple):
     about: dict[str, Any]
 
 
-class Keeper:
+class SoundKeeper:
     """Takes blocks as they are heard, and writes them once it is told what they were.
 
     VoiceError if the folder cannot be made. What fails later is told to `say` once, until it is mended.
@@ -52,7 +53,7 @@ class Keeper:
         self._blocks: collections.deque[SoundArray] = collections.deque(maxlen=round(LONGEST_S / BLOCK_S))
         self._waiting: queue.Queue[_Heard | None] = queue.Queue(_WAITING)
         self._failed = False
-        self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="sound keeper", daemon=True)
         self._thread.start()
 
     def feed(self, block: Block) -> None:
@@ -63,11 +64,9 @@ class Keeper:
         """What came since the last one was this. Never waits."""
         sound = np.concatenate([np.zeros(0, np.int16), *self._blocks])
         self._blocks.clear()
-        now_s = time.time()
-        stem = time.strftime("%Y%m%dT%H%M%S", time.gmtime(now_s)) + f".{int(now_s % 1 * 1e3):03d}Z"
         about = {"heard": words.text, "confidence": words.confidence, "did": order, "why": why}
         with contextlib.suppress(queue.Full):
-            self._waiting.put_nowait(_Heard(stem, sound, about))
+            self._waiting.put_nowait(_Heard(utc_stamp(time.time()), sound, about))
 
     def close(self) -> None:
         """What is waiting is written, unless that takes too long."""
@@ -103,24 +102,3 @@ class Keeper:
             total -= path.stat().st_size
             path.unlink()
             path.with_suffix(".json").unlink(missing_ok=True)
-
-
-class Kept:
-    """A SoundSource that shows a keeper what it gives."""
-
-    def __init__(self, source: SoundSource, keeper: Keeper) -> None:
-        self._source, self._keeper = source, keeper
-
-    def start(self) -> None:
-        """As the source."""
-        self._source.start()
-
-    def read(self, timeout_s: float) -> Block | None:
-        """As the source."""
-        if (block := self._source.read(timeout_s)) is not None:
-            self._keeper.feed(block)
-        return block
-
-    def stop(self) -> None:
-        """As the source."""
-        self._source.stop()

@@ -23,7 +23,7 @@ from edge_wam.messages import HEARD, STATE, HeardWriter, read_state
 from edge_wam.process import Life
 from edge_wam.sense.dialogue import Dialogue, Reply
 from edge_wam.sense.grammar import UNKNOWN, Beside, Grammar
-from edge_wam.sense.keeping import Keeper, Kept
+from edge_wam.sense.keeping import SoundKeeper
 from edge_wam.sense.sound import Block, SoundSource
 from edge_wam.sense.speaker import Speaker
 from edge_wam.sense.sphinx_engine import SphinxRecogniser
@@ -53,7 +53,7 @@ class VoiceSettings:
     """What the voice process needs to know. engine: auto, vosk or pocketsphinx; vosk_model '' looks in
     the usual places; commands: what may be said for each in `language`; confirm and wake: see Dialogue;
     answers: see Speaker; mailbox: name of a HEARD; state_box: of the STATE that says what is being done;
-    keep_in, keep_mb: see Keeper (0: none)."""
+    keep_in, keep_mb: see SoundKeeper (0: none)."""
 
     engine: str
     language: str
@@ -157,17 +157,17 @@ def voice_main(
         dialogue = Dialogue(understanding, language, settings.confirm, settings.wake, doing)
         speaker = Speaker(settings.answers, language, say)
         stack.callback(speaker.close)
-        source, keeper = open_source(), None
+        keeper = None
         if settings.keep_mb:
-            keeper = Keeper(Path(settings.keep_in), settings.keep_mb, say)
+            keeper = SoundKeeper(Path(settings.keep_in), settings.keep_mb, say)
             stack.callback(keeper.close)
-            source = Kept(source, keeper)
             say(f"what is heard is kept in {settings.keep_in}")
+        source = open_source()
         stack.callback(source.stop)
         source.start()
         life.ready()
         talk = Talk(recogniser, dialogue, speaker, writer, say, keeper.keep if keeper else None)
-        listen(source, Listener(recogniser), talk.hear, life.wait)
+        listen(source, Listener(recogniser), talk.hear, life.wait, keeper.feed if keeper else None)
 
 
 class Loudspeaker(Protocol):
@@ -237,8 +237,10 @@ def listen(
     listener: Listener,
     heard: Callable[[Spoken], None],
     stopped: Callable[[float], bool],
+    feed: Callable[[Block], object] | None = None,
 ) -> None:
-    """From source to `heard`, block by block, until `stopped(0.0)`. VoiceError if the source dries up."""
+    """From source to `heard`, block by block, until `stopped(0.0)`. VoiceError if the source dries up. feed:
+    shown every block before it is heard."""
     silent_s = 0.0
     while not stopped(0.0):
         block = source.read(_POLL_S)
@@ -248,6 +250,8 @@ def listen(
                 raise VoiceError(f"the microphone has given no sound for {_SILENT_S:g} s; is it plugged in?")
             continue
         silent_s = 0.0
+        if feed is not None:
+            feed(block)
         for news in listener.hear(block):
             heard(news)
 

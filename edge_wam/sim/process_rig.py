@@ -105,7 +105,7 @@ class ProcessRig:
         self._settings = SimSettings(str(calibration), 0, frames, *names, str(self._tap))
         sound = sound or Sound(functools.partial(CuedMicrophone, private_name("cue")))
         policy = process_parts.light_policy if light else policy_main
-        self.staged = Staged(sound, frames, policy, str(folder / "record") if record else "")
+        self._staged = Staged(sound, frames, policy, str(folder / "record") if record else "")
         self.said: list[Said] = []
         self.moments: list[Moment] = []
         self.status, self.fed_s, self.gone = "", 0.0, False
@@ -160,7 +160,7 @@ class ProcessRig:
             "PYTHONFAULTHANDLER": "1",
         }
         self.status, self.fed_s = "", 0.0
-        given = (self._config, self.staged, str(self._log), environment)
+        given = (self._config, self._staged, str(self._log), environment)
         context = multiprocessing.get_context("spawn")
         self.control = context.Process(target=process_parts.control_main, args=given, name="control")
         self.control.start()

@@ -9,7 +9,7 @@ import pytest
 
 from edge_wam.errors import VoiceError
 from edge_wam.sense import keeping
-from edge_wam.sense.keeping import LONGEST_S, Keeper
+from edge_wam.sense.keeping import LONGEST_S, SoundKeeper
 from edge_wam.sense.sound import BLOCK_S, BLOCK_SAMPLES, Block
 from edge_wam.sense.wav import read_wav
 from edge_wam.types import Words
@@ -30,7 +30,7 @@ def keep(tmp_path):
 
     def make(most_mb=10.0, folder=None):
         said = []
-        made.append(Keeper(folder or tmp_path / "heard", most_mb, said.append))
+        made.append(SoundKeeper(folder or tmp_path / "heard", most_mb, said.append))
         return made[-1], said
 
     yield make
@@ -117,4 +117,4 @@ def test_a_full_disk_is_told_once(keep, monkeypatch, tmp_path):
 def test_a_folder_that_cannot_be_is_refused_with_what_to_do(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(VoiceError, match=r"cannot be kept in .*try: --set voice.keep_audio_mb=0"):
-        Keeper(tmp_path / "file" / "heard", 1.0, print)
+        SoundKeeper(tmp_path / "file" / "heard", 1.0, print)

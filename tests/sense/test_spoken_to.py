@@ -5,7 +5,6 @@ import itertools
 import json
 import os
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -55,7 +54,7 @@ def test_a_cube_is_lifted_stop_holds_and_a_microphone_that_was_unplugged_is_hear
 ):
     stop = tmp_path / "stop.wav"
     write_wav(stop, say("flite-rms", "stop"))
-    server = jack(RATE_HZ, str(Path(speaker.__file__)))
+    server = jack(RATE_HZ, speaker.__file__)
     config = settings.load()
     config = replace(config, robot=replace(config.robot, name=f"spoken-{os.getpid()}"))
     config = replace(config, voice=replace(config.voice, keep_audio_mb=10.0))

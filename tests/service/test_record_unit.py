@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-from pathlib import Path
+from units import FILES, needs_systemd, security
 
-import pytest
-
-UNIT = Path(__file__).parents[2] / "edge_wam/service/files/edge-wam-record.service"
+UNIT = FILES / "edge-wam-record.service"
 MOST_EXPOSED = 9  # of systemd-analyze security, in tenths
-needs_systemd = pytest.mark.skipif(
-    shutil.which("systemd-analyze") is None, reason="no systemd-analyze on this machine"
-)
-
-
-def exposed(unit: Path) -> subprocess.CompletedProcess[str]:
-    words = ["systemd-analyze", "security", "--offline=yes", f"--threshold={MOST_EXPOSED}", str(unit)]
-    return subprocess.run(words, capture_output=True, text=True)
 
 
 @needs_systemd
 def test_the_sandbox_is_tight_and_a_hole_in_it_is_seen(tmp_path):
-    done = exposed(UNIT)
+    done = security(UNIT, MOST_EXPOSED)
     assert done.returncode == 0, done.stdout[-300:]
     open_one = tmp_path / UNIT.name
     open_one.write_text(UNIT.read_text().replace("PrivateNetwork=yes", "PrivateNetwork=no"))
-    assert exposed(open_one).returncode != 0
+    assert security(open_one, MOST_EXPOSED).returncode != 0
 
 
 def test_it_outlives_the_robot_takes_its_boxes_nowhere_and_never_disturbs_it():

@@ -6,13 +6,12 @@ import os
 import shutil
 import socket
 import subprocess
-from pathlib import Path
 
 import pytest
+from units import FILES, needs_systemd, security
 
 from edge_wam.service.notify import Notifier
 
-FILES = Path(__file__).parents[2] / "edge_wam/service/files"
 MOST_EXPOSED = 25  # of systemd-analyze security, in tenths
 
 
@@ -106,10 +105,6 @@ def test_an_abstract_address_is_understood():
 
 # --- the files ------------------------------------------------------------------------------
 
-needs_systemd = pytest.mark.skipif(
-    shutil.which("systemd-analyze") is None, reason="no systemd-analyze on this machine"
-)
-
 
 @pytest.fixture
 def root(tmp_path):
@@ -148,8 +143,7 @@ def test_a_misspelt_line_would_be_found(root):
 
 @needs_systemd
 def test_the_sandbox_is_tight():
-    words = ["systemd-analyze", "security", "--offline=yes", f"--threshold={MOST_EXPOSED}"]
-    done = subprocess.run([*words, str(FILES / "edge-wam.service")], capture_output=True, text=True)
+    done = security(FILES / "edge-wam.service", MOST_EXPOSED)
     assert done.returncode == 0, done.stdout[-300:]
 
 

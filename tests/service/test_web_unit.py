@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
+from units import FILES, needs_systemd, security
 
 from edge_wam import config, layers
 from edge_wam.errors import ConfigError
 
-FILES = Path(__file__).parents[2] / "edge_wam/service/files"
 UNIT = "edge-wam-web.service"
 MOST_EXPOSED = 12  # of systemd-analyze security, in tenths
-needs_systemd = pytest.mark.skipif(
-    shutil.which("systemd-analyze") is None, reason="no systemd-analyze on this machine"
-)
 
 
 def load(tmp_path, text):
@@ -79,8 +75,7 @@ def test_systemd_understands_every_line(tmp_path):
 
 @needs_systemd
 def test_the_sandbox_is_tight():
-    words = ["systemd-analyze", "security", "--offline=yes", f"--threshold={MOST_EXPOSED}"]
-    done = subprocess.run([*words, str(FILES / UNIT)], capture_output=True, text=True)
+    done = security(FILES / UNIT, MOST_EXPOSED)
     assert done.returncode == 0, done.stdout[-300:]
 
 
