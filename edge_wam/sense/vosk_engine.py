@@ -220,6 +220,7 @@ class VoskRecogniser:
             text = f"{UNKNOWN} {text}"
         if not self.grammar.is_phrase(text, self._is_asked):
             self._rejected_end_s = end_s
-        # vosk counts from the first sample it was fed
+        # vosk counts from the first sample it was fed; what it stretches back is the start of the first word
         t_s -= self._fed / RATE_HZ - end_s
-        return Words(text, t_s, confidence, True, self.grammar.language)
+        since_s = t_s - (end_s - spoken[0]["end"])
+        return Words(text, t_s, confidence, True, self.grammar.language, since_s)

@@ -247,10 +247,11 @@ class Ear:
 
 class Box:
     def __init__(self):
-        self.put_in = []
+        self.put_in, self.why = [], []
 
     def put(self, words, *, stop, said="", why=""):
         self.put_in.append((words.text, stop))
+        self.why.append(why)
 
 
 class Loud:
@@ -304,9 +305,11 @@ def test_a_question_opens_the_ear_for_its_answer_and_closes_it(talk):
 
 def test_the_robot_does_not_obey_itself_but_stop_is_heard_in_its_words(talk):
     talk.says(RED, 11.0)
-    assert not talk.parts[3].put_in
+    assert talk.parts[3].put_in == [(f"[unk] {RED}", False)]
+    assert talk.parts[3].why == ["the robot itself was speaking"]
+    assert talk.parts[2].answers == [Sign.NONE]
     talk.says("stop", 11.5, stop=True, final=False)
-    assert talk.parts[3].put_in == [("stop", True)]
+    assert talk.parts[3].put_in[1:] == [("stop", True)]
 
 
 def test_a_stop_goes_on_as_it_was_heard_and_ends_the_question(talk):
