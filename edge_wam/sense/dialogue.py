@@ -105,8 +105,8 @@ class Dialogue:
 
     def hear(self, words: Words) -> Reply:
         """A final result that is no STOP. What the recogniser is not sure of is asked about, never done."""
-        sure = not words.text.startswith(UNKNOWN)
-        text, now_s = words.text.removeprefix(UNKNOWN).strip(), words.t_s
+        sure = UNKNOWN not in words.text  # in its middle neither: a "not" may have been there
+        text, now_s = " ".join(words.text.replace(UNKNOWN, " ").split()), words.t_s
         asked = self.asked(now_s)
         if not text:
             return Reply(why="no words")

@@ -162,6 +162,7 @@ class Understanding:
             [*talk, *called],
             words.turned,
             sorted(words.yes | words.no),
+            called,
         )
 
     def _sayings(self) -> list[str]:

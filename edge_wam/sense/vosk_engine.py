@@ -144,6 +144,7 @@ class VoskRecogniser:
         # Without the other sayings: with them Vosk hears a colour that was not said, and misses more.
         others = frozenset(grammar.beside.sayings)
         own = [text for text in grammar.phrases if text not in others]
+        own += [f"{name} {text}" for name in grammar.beside.called for text in own]  # in one breath
         sentences = [*own, *grammar.beside.talk, *grammar.stop_words, *grammar.no_phrases]
 
         def ear(heard: str) -> Any:  # vosk has no types
