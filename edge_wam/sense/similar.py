@@ -56,14 +56,19 @@ class Proposer:
             return meaning
         return Meaning(Act.ASK, name, f"{meaning.why}; {best:.2f} like it")
 
+    def learn(self, name: str) -> None:
+        """Embed a command's phrases, if they are not yet: that takes as long as so many sentences."""
+        if new := [text for text in self._phrases[name] if text not in self._vectors]:
+            self._vectors.update(zip(new, self._embed(new), strict=True))
+
     def likeness(self, text: str) -> Mapping[str, float]:
         """How like it is to each command that it does not speak against, -1 to 1."""
         names = self._understanding.not_ruled_out(text)
         if not names:
             return {}
-        new = [one for name in names for one in self._phrases[name] if one not in self._vectors]
-        vector, *others = self._embed([text, *new])
-        self._vectors.update(zip(new, others, strict=True))
+        for name in names:
+            self.learn(name)
+        (vector,) = self._embed([text])
         return {
             name: max(float(vector @ self._vectors[phrase]) for phrase in self._phrases[name])
             for name in names
@@ -92,7 +97,10 @@ class LateProposer:
 
     def _make(self) -> None:
         try:
-            self._made = Proposer(*self._parts, MiniLM(folder()).embed)
+            made = Proposer(*self._parts, MiniLM(folder()).embed)
+            for texts in self._parts[1]:
+                made.learn(texts[0])  # now: who hears must not wait for that later
+            self._made = made
         except VoiceError as error:
             self._say(f"voice: nothing is proposed by likeness: {error}")
 
