@@ -82,12 +82,11 @@ def live(
 
         def note(news: Heard, meant: str | None) -> None:
             nonlocal lacking
-            lacking, words, said = "", news.words, news.said or news.words.text
-            text = f'heard: "{said}"' + (f": {meant}" if meant else f" (no command: {news.why or 'unknown'})")
-            fields = {"HEARD": said, "MEANT": meant or "", "CONFIDENCE": f"{words.confidence:.2f}"}
-            if not journal.event("heard", text, {**fields, "WHY": news.why}):
+            lacking, (text, fields) = "", written(news, meant)
+            if not journal.event("heard", text, fields):
                 tell(text)
-            outlet.tell("heard", said, words.t_s, meant or "", words.confidence, news.why)
+            words = news.words
+            outlet.tell("heard", fields["HEARD"], words.t_s, meant or "", words.confidence, news.why)
 
         def of_the_bus(text: str) -> None:
             happened("note" if text == BACK else "fault", text, clock.now_s())
@@ -142,6 +141,14 @@ def live(
             finally:
                 systemd.ending(ENDING_S)
     return 0
+
+
+def written(news: Heard, meant: str | None) -> tuple[str, dict[str, str]]:
+    """What is written down of words that were heard: a line, and the journal's fields."""
+    words, said = news.words, news.said or news.words.text
+    text = f'heard: "{said}"' + (f": {meant}" if meant else f" (no command: {news.why or 'unknown'})")
+    sure = f"{words.confidence:.2f}"
+    return text, {"HEARD": said, "MEANT": meant or "", "CONFIDENCE": sure, "WHY": news.why}
 
 
 def hold_space(boxes: telemetry.Boxes) -> contextlib.AbstractContextManager[bool]:

@@ -109,7 +109,7 @@ def lacking(language: str) -> str:
     """Why nothing can be proposed, '' if it can; nothing is loaded."""
     if language != LANGUAGE:
         return f"only in '{LANGUAGE}'"
-    wanted = ("tokenizers", "safetensors", PACKAGE)
+    wanted = ("tokenizers", "safetensors", "threadpoolctl", PACKAGE)
     names = [name for name in wanted if importlib.util.find_spec(name) is None]
     return f"no {', '.join(names)}; to have it: {HOW_TO}" if names else ""
 
@@ -129,10 +129,13 @@ class MiniLM:
     def __init__(self, folder: Path) -> None:
         """VoiceError if the model is not there or not whole."""
         try:
+            import threadpoolctl
             import tokenizers
             from safetensors import SafetensorError, safe_open
         except ImportError as error:
             raise VoiceError(f"no {error.name}; try: {HOW_TO}") from None
+        # One thread: several that wait for one another on a busy machine took forty times as long (LOG.md).
+        self._threads = threadpoolctl.ThreadpoolController()
         try:
             about = json.loads((folder / "config.json").read_text(encoding="utf-8"))
             self._layers, self._heads = int(about["num_hidden_layers"]), int(about["num_attention_heads"])
@@ -154,6 +157,10 @@ class MiniLM:
 
     def embed(self, texts: Sequence[str]) -> _Array:
         """(N, 384), of length one."""
+        with self._threads.limit(limits=1, user_api="blas"):
+            return self._embed(texts)
+
+    def _embed(self, texts: Sequence[str]) -> _Array:
         coded = self._tokenizer.encode_batch([text.casefold() for text in texts])
         ids = np.array([one.ids for one in coded])
         seen = np.array([one.attention_mask for one in coded], np.float32)  # (N, T)

@@ -49,7 +49,6 @@ def test_likeness_is_what_the_models_makers_get(model):
     assert model.embed(["word " * 500]).shape == (1, 384)
 
 
-@pytest.mark.slow
 def test_free_paraphrases_are_asked_for_and_nothing_is_done_that_was_not_before(proposer):
     plain = {text: UNDERSTANDING.meaning(text) for text in FREELY}
     proposed = {text: meant(proposer, text) for text in FREELY}
@@ -62,7 +61,6 @@ def test_free_paraphrases_are_asked_for_and_nothing_is_done_that_was_not_before(
     assert [meant(proposer, text) for text in PARAPHRASES] == list(map(UNDERSTANDING.meaning, PARAPHRASES))
 
 
-@pytest.mark.slow
 def test_near_misses_are_at_most_asked_about_and_talk_is_not(proposer):
     decoys = [one.text for one in said("en", np.random.default_rng(0))["decoy"]]
     sets = {"near misses": NEAR_MISSES, "free ones": FREELY_AMISS, "decoys": decoys, "talk": EVERYDAY["en"]}
@@ -135,7 +133,6 @@ def test_a_proposer_that_is_still_loading_or_cannot_be_proposes_nothing(tmp_path
     assert "cannot be read" in said_[0]
 
 
-@pytest.mark.slow
 def test_a_proposer_that_has_loaded_proposes(model):
     late = similar.LateProposer(UNDERSTANDING, PHRASES, pytest.fail)
     assert late.wait(60.0)
