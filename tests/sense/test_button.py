@@ -87,7 +87,8 @@ def test_what_is_told_no_more_is_let_go_within_a_second():
 
 
 def test_one_who_lets_go_does_not_let_go_for_another():
-    button = told(*kept("page-a", 10, 12), ("page-b", True, 10.5), ("page-b", False, 11.0))
+    others = [("page-b", True, 10.9), ("page-b", False, 11.0)]
+    button = told(*kept("page-a", 10, 11), *others, *kept("page-a", 11, 12.2))
     assert button.held(10.2, 11.9)
     assert not told(("page-b", False, 11.0)).held(10.9, 11.1)
 

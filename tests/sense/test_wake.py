@@ -1,4 +1,4 @@
-"""The robot's name, by the recogniser's own grammar: in one breath, alone with a pause after it, and not at all."""
+"""The robot's name, by the recogniser's own grammar: in one breath, alone and a pause, and not at all."""
 
 from __future__ import annotations
 
