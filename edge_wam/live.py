@@ -7,6 +7,7 @@ reads is printed by another thread: a terminal that hangs and a log on a full di
 from __future__ import annotations
 
 import contextlib
+import functools
 import signal
 import threading
 from collections.abc import Callable, Sequence
@@ -25,9 +26,11 @@ from edge_wam.pilot import Pilot
 from edge_wam.process import on_interrupt
 from edge_wam.realtime import realtime
 from edge_wam.robot import Sound, Staged, house, meaning, microphone
+from edge_wam.sense.button import TERMINAL
 from edge_wam.service.journal import Journal
 from edge_wam.service.notify import Notifier
 from edge_wam.service.reload import Reload, Settings, read_again, settings_of
+from edge_wam.spacebar import space_bar
 from edge_wam.supervise import Kept
 from edge_wam.teller import Teller
 from edge_wam.ticklog import TickLog
@@ -79,12 +82,11 @@ def live(
 
         def note(news: Heard, meant: str | None) -> None:
             nonlocal lacking
-            lacking, words, said = "", news.words, news.said or news.words.text
-            text = f'heard: "{said}"' + (f": {meant}" if meant else f" (no command: {news.why or 'unknown'})")
-            fields = {"HEARD": said, "MEANT": meant or "", "CONFIDENCE": f"{words.confidence:.2f}"}
-            if not journal.event("heard", text, {**fields, "WHY": news.why}):
+            lacking, (text, fields) = "", written(news, meant)
+            if not journal.event("heard", text, fields):
                 tell(text)
-            outlet.tell("heard", said, words.t_s, meant or "", words.confidence, news.why)
+            words = news.words
+            outlet.tell("heard", fields["HEARD"], words.t_s, meant or "", words.confidence, news.why)
 
         def of_the_bus(text: str) -> None:
             happened("note" if text == BACK else "fault", text, clock.now_s())
@@ -108,7 +110,12 @@ def live(
             systemd,
         )
         orders = VoiceOrders(robot.heard, command_of, given, note)
-        tell("ready; say a command, or press Ctrl-C to park and leave")
+        how = "say a command"
+        if config.voice.listen == "push":
+            how = "say a command while the button is held"
+            if config.voice.button == TERMINAL and stack.enter_context(hold_space(boxes)):
+                how = "hold the space bar and say a command"
+        tell(f"ready; {how}, or press Ctrl-C to park and leave")
         systemd.ready(f"ready{lacking}")
         if lacking:
             happened("fault", f"started{lacking}", clock.now_s())
@@ -134,6 +141,20 @@ def live(
             finally:
                 systemd.ending(ENDING_S)
     return 0
+
+
+def written(news: Heard, meant: str | None) -> tuple[str, dict[str, str]]:
+    """What is written down of words that were heard: a line, and the journal's fields."""
+    words, said = news.words, news.said or news.words.text
+    text = f'heard: "{said}"' + (f": {meant}" if meant else f" (no command: {news.why or 'unknown'})")
+    sure = f"{words.confidence:.2f}"
+    return text, {"HEARD": said, "MEANT": meant or "", "CONFIDENCE": sure, "WHY": news.why}
+
+
+def hold_space(boxes: telemetry.Boxes) -> contextlib.AbstractContextManager[bool]:
+    """The space bar of our terminal is the push-to-talk button, where we have one."""
+    held = functools.partial(telemetry.tell_talk, boxes.talk, True, TERMINAL)
+    return space_bar(0, held)  # standard input
 
 
 def renew_voice(before: Settings, after: Settings, kept: Sequence[Kept], sound: Sound) -> bool:

@@ -5,6 +5,7 @@
     voice  -> control   HEARD: the last few recognition results, so that a partial result that
                         follows a final one within a tick does not wipe it out
     robot  -> policy    frame_type(height, width): one image of a (simulated) camera
+    anybody -> voice    TALK: a push-to-talk button is held, or was let go
 
 Text is UTF-8 in a fixed field. No pickles: a record is plain numbers whoever wrote it.
 """
@@ -68,6 +69,9 @@ _RESULT = np.dtype(
     ]
 )
 HEARD: RecordType = np.dtype([("sequence", np.int64), ("results", _RESULT, (HEARD_KEPT,))])
+
+BY_BYTES = 32
+TALK: RecordType = np.dtype([("held", np.bool_), ("by", f"S{BY_BYTES}")])
 
 
 def frame_type(height: int, width: int) -> RecordType:

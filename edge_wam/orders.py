@@ -10,6 +10,8 @@ from typing import NamedTuple, Protocol
 from edge_wam.messages import Heard, HeardReader
 from edge_wam.types import Words
 
+STOP = "STOP"  # what was heard where it means that
+
 
 class Verb(enum.Enum):
     """DO a command; STOP where you are; PARK; QUIT is to park and then leave the loop."""
@@ -55,8 +57,8 @@ class VoiceOrders:
 
     `command_of` turns final words into the manifest's command, or None where they mean nothing. A
     STOP is obeyed on a partial result and comes last, so that nothing heard with it starts the arm
-    again. `heard` is told of every final result and what was made of it. Once QUIT was given, nothing new is
-    begun: a word said to an arm that parks for good does not keep it here.
+    again. `heard` is told of every final result and what was made of it: a command, STOP or None. Once QUIT
+    was given, nothing new is begun: a word said to an arm that parks for good does not keep it here.
     """
 
     def __init__(
@@ -74,11 +76,11 @@ class VoiceOrders:
         stop = False
         for news in self._reader.take():
             stop = stop or news.stop
-            if news.stop or not news.words.final:
+            if not news.words.final:
                 continue
-            command = self._command_of(news.words)
+            command = None if news.stop else self._command_of(news.words)
             if self._heard is not None:
-                self._heard(news, command)
+                self._heard(news, STOP if news.stop else command)
             if command is not None:
                 orders.append(Order(Verb.DO, command))
         self._leaving = self._leaving or any(order.verb is Verb.QUIT for order in orders)

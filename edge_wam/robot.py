@@ -25,7 +25,7 @@ from edge_wam.act.limits import load_guards
 from edge_wam.act.plug import Plug
 from edge_wam.config import SIMULATED, Config
 from edge_wam.errors import ConfigError, EdgeWamError
-from edge_wam.mailbox import Mailbox, private_name
+from edge_wam.mailbox import Mailbox, private_name, public_name
 from edge_wam.manifest import Manifest, refuse_disagreements
 from edge_wam.messages import CHUNK, HEARD, STATE, HeardReader
 from edge_wam.process import Child, Main
@@ -366,6 +366,10 @@ def voice_settings(config: Config, manifest: Manifest) -> VoiceSettings:
         private_name("state"),
         str(state() / "heard"),
         voice.keep_audio_mb,
+        voice.listen == "push",
+        voice.button,
+        voice.button_key,
+        public_name(config.robot.name, "talk"),
     )
 
 

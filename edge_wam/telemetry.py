@@ -6,6 +6,7 @@
     policy  -> SIGHT    a camera's frame, every SIGHT_EVERY_S, one box a camera
     policy  -> DREAM    the frames it imagines for the chunk in force
     anybody -> ASKED    stop, park, or do a command: for those whom the box's permissions let write
+    anybody -> TALK     (messages.py) a push-to-talk button is held, told again and again, or was let go
 
 All are mailboxes with public names (mailbox.py): the writer never waits, never knows who reads, and a reader
 that is slow misses something. PLAN tells, once, what is in them (sizes, names, limits, commands), as JSON.
@@ -27,7 +28,17 @@ import numpy as np
 
 from edge_wam.errors import EdgeWamError
 from edge_wam.mailbox import Letter, Mailbox, RecordType, folder, public_name
-from edge_wam.messages import CHUNK, COMMAND_BYTES, TEXT_BYTES, WHY_BYTES, cut_text, encode_text, frame_type
+from edge_wam.messages import (
+    BY_BYTES,
+    CHUNK,
+    COMMAND_BYTES,
+    TALK,
+    TEXT_BYTES,
+    WHY_BYTES,
+    cut_text,
+    encode_text,
+    frame_type,
+)
 from edge_wam.orders import Order, Orders, Verb
 from edge_wam.types import JOINTS
 
@@ -35,9 +46,9 @@ INSTANCE = "main"  # the name of a robot that has none
 PUBLIC_MODE, ASKED_MODE = 0o640, 0o660
 SIGHT_EVERY_S = 1 / 15
 TICKS_KEPT, EVENTS_KEPT, CHUNKS_KEPT, FRAMES_KEPT, ASKED_KEPT = 1024, 256, 64, 16, 16
+TALK_KEPT = 256  # a minute of one who holds it: they are read when a sentence was heard
 ASKED_FRESH_S = 1.0  # an order older than this when it is found is nobody's wish any more
 PLAN_BYTES = 65536
-BY_BYTES = 32
 KINDS = ("heard", "task", "done", "hold", "park", "fault", "note")
 
 LIMITED = ("not_finite", "lead", "range", "acceleration", "speed", "floor")  # guard.Limited's fields
@@ -95,7 +106,8 @@ def dream_type(cameras: int, futures: int, px: int) -> RecordType:
 class Plan(NamedTuple):
     """What is in a robot's boxes. cameras: (name, height, width) in the model's order; dream: the shape
     (C, F, px) and ahead_s (F,); joints' range (J,); commands: tokens -> what may be said for it; crops_px:
-    the side of each camera's centred square that the model sees and imagines, () where that is not told."""
+    the side of each camera's centred square that the model sees and imagines, () where that is not told;
+    phrases: tokens -> all that may be said for it in `language`; push: whether voice wants a button held."""
 
     model: str
     control_hz: float
@@ -108,6 +120,9 @@ class Plan(NamedTuple):
     ahead_s: tuple[float, ...]
     commands: dict[str, str]
     crops_px: tuple[int, ...] = ()
+    phrases: dict[str, tuple[str, ...]] = {}  # noqa: RUF012 (never changed)
+    language: str = "en"
+    push: bool = False
 
     @classmethod
     def read(cls, text: str) -> Plan:
@@ -125,6 +140,9 @@ class Plan(NamedTuple):
             tuple(told["ahead_s"]),
             dict(told["commands"]),
             tuple(map(int, told["crops_px"])),
+            {str(tokens): tuple(map(str, texts)) for tokens, texts in told["phrases"].items()},
+            str(told["language"]),
+            bool(told["push"]),
         )
 
 
@@ -138,6 +156,7 @@ class Boxes(NamedTuple):
     sights: tuple[Mailbox, ...]
     dreams: Mailbox
     asked: Mailbox
+    talk: Mailbox
 
 
 def create(instance: str, plan: Plan, stack: contextlib.ExitStack) -> Boxes:
@@ -159,6 +178,7 @@ def create(instance: str, plan: Plan, stack: contextlib.ExitStack) -> Boxes:
         sights,
         box("dreams", dream_type(*plan.dream), FRAMES_KEPT),
         box("asked", ASKED, ASKED_KEPT, ASKED_MODE),
+        box("talk", TALK, TALK_KEPT, ASKED_MODE),
     )
     tell_plan(boxes, plan)  # last: who finds it finds the others
     return boxes
@@ -169,6 +189,14 @@ def tell_plan(boxes: Boxes, plan: Plan) -> None:
     record = np.zeros((), PLAN)
     record["json"] = encode_text(json.dumps(plan._asdict()), PLAN_BYTES)
     boxes.plan.put(record)
+
+
+def tell_talk(box: Mailbox, held: bool, by: str) -> None:
+    """Somebody holds the push-to-talk button, or has let go. May wait for another who tells just now."""
+    record = np.zeros((), TALK)
+    record["held"], record["by"] = held, cut_text(by, BY_BYTES)
+    with box.alone():
+        box.put(record)
 
 
 def _alone(instance: str, stack: contextlib.ExitStack) -> None:
@@ -215,6 +243,7 @@ def attach(instance: str, *, asking: bool = False, thinking: bool = False) -> tu
             sights,
             box("dreams", dream_type(*plan.dream), not thinking),
             box("asked", ASKED, readonly=not asking),
+            box("talk", TALK, readonly=not asking),
         )
     except (OSError, TypeError, ValueError, KeyError) as error:
         for one in opened:
@@ -264,11 +293,16 @@ class Window:
         with boxes.asked.alone():
             boxes.asked.put(record)
 
+    def talk(self, held: bool, by: str) -> None:
+        """Hold the push-to-talk button, to be told again within LAPSE_S (sense/button.py), or let it go."""
+        _, boxes = self.look()
+        tell_talk(boxes.talk, held, by)
+
     def close(self) -> None:
         """Detach; `look` opens again."""
         if self._open is not None:
             _, boxes = self._open
-            for one in (*boxes[:4], *boxes.sights, boxes.dreams, boxes.asked):
+            for one in (*boxes[:4], *boxes.sights, *boxes[5:]):
                 assert isinstance(one, Mailbox)
                 one.close()
             self._open = None

@@ -66,13 +66,15 @@ class Joints(NamedTuple):
 
 
 class Words(NamedTuple):
-    """What the recogniser heard. `t_s` is when the last word ended; partial results have final=False."""
+    """What the recogniser heard. `t_s` is when the last word ended; partial results have final=False.
+    `since_s` is when the first word was under way; NaN where that is not known."""
 
     text: str
     t_s: float
     confidence: float
     final: bool
     language: str
+    since_s: float = math.nan
 
 
 class Observation(NamedTuple):

@@ -29,7 +29,10 @@ TRAIN_DOORS = {
     ("edge_wam.cli", "_dataset"),
     ("edge_wam.cli", "_sizes"),
 }
-HARDWARE = ("serial", "pyrealsense2", "vosk", "pocketsphinx", "sounddevice", "mujoco", "openvino", "torch")
+HARDWARE = (
+    *("serial", "pyrealsense2", "vosk", "pocketsphinx", "sounddevice", "mujoco", "openvino", "torch"),
+    *("gpiod", "tokenizers", "threadpoolctl"),
+)
 NOT_IN_CONTROL = ("torch", "openvino", "mujoco", "vosk", "pyrealsense2")
 
 

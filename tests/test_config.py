@@ -139,3 +139,20 @@ def test_every_kind_of_servo_in_the_settings_has_its_family():
     from edge_wam.safe_stop import FAMILIES as STOPPED
 
     assert tuple(FAMILIES) == tuple(STOPPED) == config.SERVOS
+
+
+def test_a_push_to_talk_button_is_a_device_a_line_the_terminal_or_the_pages(tmp_path):
+    for button in (
+        "",
+        "terminal",
+        "/dev/input/by-id/usb-pedal-event-kbd",
+        "gpiochip0:105",
+        "gpiochip1:PQ.06:high",
+    ):
+        made = load(tmp_path, f'[voice]\nlisten = "push"\nbutton = "{button}"\nbutton_key = 57')
+        assert (made.voice.listen, made.voice.button, made.voice.button_key) == ("push", button, 57)
+    for wrong in ("gpio:105", "event3"):
+        with pytest.raises(ConfigError, match=rf"button: expected .*input device.*found '{wrong}'"):
+            load(tmp_path, f'[voice]\nbutton = "{wrong}"')
+    with pytest.raises(ConfigError, match="listen: expected one of always, push"):
+        load(tmp_path, '[voice]\nlisten = "hold"')

@@ -407,7 +407,12 @@ def test_voice_orders_stop_comes_last_and_unknown_words_order_nothing():
         voice.put(say, stop=False)
         assert orders.take() == [Order(Verb.DO, "pick up the red cube"), STOP]
         assert orders.take() == []
+        voice.put(say._replace(text="stop now"), stop=True)
+        assert orders.take() == [STOP]
+        voice.put(say, stop=True)  # begun with STOP, and ended as a command
+        assert orders.take() == [STOP]
     assert told[1] == ("make me a sandwich", None)
+    assert told[3:] == [("stop now", "STOP"), ("grab the red cube", "STOP")]  # once, when it is over
 
 
 def test_who_was_told_to_leave_begins_nothing_new_but_stops():

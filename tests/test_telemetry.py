@@ -148,9 +148,9 @@ os.kill(os.getpid(), signal.SIGKILL)
         telemetry.create(name, PLAN, stack)
 
 
-def test_boxes_are_the_groups_to_read_and_one_of_them_to_write(name, boxes):
+def test_boxes_are_the_groups_to_read_and_two_of_them_to_write(name, boxes):
     for path in folder().glob(public_name(name, "*")):
-        expected = {"asked": 0o660, "alive": 0o600}.get(path.name.rpartition(".")[2], 0o640)
+        expected = {"asked": 0o660, "talk": 0o660, "alive": 0o600}.get(path.name.rpartition(".")[2], 0o640)
         assert path.stat().st_mode & 0o777 == expected, path.name
 
 

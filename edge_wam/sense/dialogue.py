@@ -72,7 +72,10 @@ class Dialogue:
     """One person, one robot. confirm: `unsure` asks where something was left open, `always` before anything
     moves, `never` refuses instead of asking. wake: the word that a sentence must begin with ('' none); said
     alone, or after an answer, it holds for the next sentence too. doing: the phrase of what the robot does
-    ('' nothing)."""
+    ('' nothing). held: whether a button was held for a sentence; without it only a question is answered, for
+    as long as it stands, and who holds it need not say the name. propose: what may make a question of a
+    refusal (sense/similar.py); of what was not heard clearly only where the robot was called, or its button
+    held."""
 
     def __init__(
         self,
@@ -81,12 +84,14 @@ class Dialogue:
         confirm: str = "unsure",
         wake: str = "",
         doing: Callable[[], str] | None = None,
+        held: Callable[[Words], bool] | None = None,
+        propose: Callable[[str, Meaning], Meaning] | None = None,
     ) -> None:
         if confirm not in CONFIRM:
             raise ValueError(f"confirm: expected one of {', '.join(CONFIRM)}, found '{confirm}'")
         self._understanding, self._texts = understanding, TEXTS[language]
         self._confirm, self._wake = confirm, wake.casefold().strip()
-        self._doing = doing
+        self._doing, self._held, self._propose = doing, held, propose
         self._asked = self._last = ""
         self._until_s = 0.0  # the question stands, and the robot listens without its name
 
@@ -100,19 +105,27 @@ class Dialogue:
 
     def hear(self, words: Words) -> Reply:
         """A final result that is no STOP. What the recogniser is not sure of is asked about, never done."""
-        sure = not words.text.startswith(UNKNOWN)
-        text, now_s = words.text.removeprefix(UNKNOWN).strip(), words.t_s
+        sure = UNKNOWN not in words.text  # in its middle neither: a "not" may have been there
+        text, now_s = " ".join(words.text.replace(UNKNOWN, " ").split()), words.t_s
         asked = self.asked(now_s)
         if not text:
             return Reply(why="no words")
+        pressed = self._held is not None and self._held(words)
+        answers = asked and sure and self._understanding.meaning(text).act in (Act.YES, Act.NO)
+        if self._held is not None and not (pressed or answers):
+            return Reply(why="the button was not held")
+        spoken_to = pressed
         if self._wake:
             called, text = self._called(text)
             if called and not text:
                 self._until_s = now_s + ANSWER_S
                 return Reply(say=self._texts.listening, why="called", sign=Sign.ASK)
-            if not (called or now_s <= self._until_s):
+            spoken_to = called or pressed or now_s <= self._until_s
+            if not spoken_to:
                 return Reply(why=f"without '{self._wake}'")
         meaning = self._understanding.meaning(text)
+        if self._propose is not None and (sure or spoken_to):
+            meaning = self._propose(text, meaning)
         if not sure and meaning.act not in (Act.DO, Act.ASK):
             return Reply(why="not heard clearly, and no command")  # talk in the room: no answer either
         self._asked = ""

@@ -111,7 +111,7 @@ class Beside(NamedTuple):
 
     sayings: other words for the same commands; before, after: polite words that may stand there; talk: about
     commands ("do it again"); against: what turns a sentence around ("not", "who", "under"); replies: to a
-    question ("yes"), listened for only then: short words are heard in everything.
+    question ("yes"), listened for only then: short words are heard in everything; called: the robot's name.
     """
 
     sayings: Sequence[str] = ()
@@ -120,6 +120,7 @@ class Beside(NamedTuple):
     talk: Sequence[str] = ()
     against: Sequence[str] = ()
     replies: Sequence[str] = ()
+    called: Sequence[str] = ()
 
 
 _NOTHING = Beside()

@@ -18,7 +18,7 @@ class Lexicon(NamedTuple):
     sentence that begins with one of these is a question; before, after: polite words that a recogniser
     listens for around a command; turned: and those before it that make it none (not short ones, which are
     heard in everything); rare: understood where they come, but not listened for; spaced: words are written
-    apart.
+    apart; others: what is done, but not by this robot: nothing is proposed instead.
     """
 
     same: Mapping[str, str]
@@ -38,6 +38,7 @@ class Lexicon(NamedTuple):
     other_way: frozenset[str]
     doing: frozenset[str]
     spaced: bool = True
+    others: frozenset[str] = frozenset()
 
 
 def _same(groups: Mapping[str, str]) -> dict[str, str]:
@@ -107,6 +108,12 @@ _ENGLISH = Lexicon(
     again=_set("again, once more, do it again, do that again, repeat, one more time"),
     other_way=_set("other way, the other way, the other side"),
     doing=_set("what are you doing, what do you do, what is your task, status"),
+    others=_set(
+        "lower, release, let, throw, toss, hurl, kick, hit, smash, break, crush, squeeze, bite, eat, cut, "
+        "wash, clean, paint, open, close, turn, flip, rotate, spin, roll, look, see, watch, find, count, "
+        "name, tell, describe, explain, hide, cover, leave, stay, wait, buy, sell, steal, hate, like, "
+        "love, saw, took, picked, pushed, moved, putting, taking, pull, pulled, stack, unstack, swap"
+    ),
 )
 
 _CHINESE = Lexicon(

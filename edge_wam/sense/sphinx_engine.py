@@ -159,6 +159,7 @@ class SphinxRecogniser:
         silent = max(0, self._ends.quiet - _TAIL_FRAMES) * FRAME_BYTES
         self._said = self._said[: len(self._said) - silent]
         text = self._decoded()
+        first_s = self._first_word_s()
         known = self.grammar.is_phrase(text, self._search == _ASKED) or self.grammar.is_stop(text)
         # After a pause the rest of a sentence looks like a sentence: "do not ... pick up the red cube".
         if not known or (begin_s < self._rejected_end_s + _SENTENCE_GAP_S and not self.grammar.is_stop(text)):
@@ -167,7 +168,13 @@ class SphinxRecogniser:
         elif self.grammar.is_command(text) and not self._holds(text):
             known, text = False, f"{UNKNOWN} {text}"
         t_s -= self._frames * FRAME_S - end_s
-        return [Words(text, t_s, 1.0 if known else 0.0, True, self.grammar.language)]
+        since_s = min(t_s, t_s - (end_s - begin_s) + first_s)
+        return [Words(text, t_s, 1.0 if known else 0.0, True, self.grammar.language, since_s)]
+
+    def _first_word_s(self) -> float:
+        """When the first word of the utterance ended, from its beginning: which may be a noise before it."""
+        words = [one for one in self._decoder.seg() or () if one.word[0].isalpha()]
+        return words[0].end_frame / self._decoder.config["frate"] if words else 0.0
 
     def _decoded(self) -> str:
         """The whole utterance, with the search that is active."""

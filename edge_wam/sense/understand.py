@@ -113,6 +113,40 @@ class Understanding:
             return Meaning(Act.REFUSE, why=f"not understood: {strange}")
         return Meaning(Act.REFUSE, why="could be several commands" if near else "no such command")
 
+    def not_ruled_out(self, text: str) -> list[str]:
+        """The commands that a sentence does not speak against: it has no word that turns it around or does
+        something else, names their colours and sides in their places, no other thing, and no other verb. None
+        of them need be meant."""
+        parts = self.parts(text)
+        if parts.against or not self._words.others.isdisjoint(self._tokens(text)):
+            return []
+        places = self._places(text)
+        return [
+            name
+            for name, needs in self._needs.items()
+            if places == self._places(name)
+            and any(
+                (parts.verbs <= verbs if parts.verbs else True)
+                and all(thing in things for thing in parts.things if thing[-1])
+                for verbs, things in needs
+            )
+        ]
+
+    def _places(self, text: str) -> frozenset[tuple[bool, str]]:
+        """The colours and sides that are named, each with whether it is of the place where something goes."""
+        words, place, found = self._words, False, set()
+        for token in self._tokens(text):
+            name = words.same.get(token, token)
+            if name in words.on:
+                place = True
+            elif name in words.colours:
+                found.add((place, name))
+            elif name in _SIDES:
+                found.add((False, name))
+            elif token not in words.empty:  # a thing, or a word for one: the place has been named
+                place = False
+        return frozenset(found)
+
     def beside(self, wake: str = "") -> Beside:
         """What else a recogniser is to listen for: every phrase in other words, and the talk about it. Of the
         talk single short words are left out, where words are written apart: they are heard in everything."""
@@ -128,6 +162,7 @@ class Understanding:
             [*talk, *called],
             words.turned,
             sorted(words.yes | words.no),
+            called,
         )
 
     def _sayings(self) -> list[str]:

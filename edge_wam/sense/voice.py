@@ -21,9 +21,11 @@ from edge_wam.errors import VoiceError
 from edge_wam.mailbox import Mailbox
 from edge_wam.messages import HEARD, STATE, HeardWriter, read_state
 from edge_wam.process import Life
+from edge_wam.sense.button import push_to_talk, source_of
 from edge_wam.sense.dialogue import Dialogue, Reply
 from edge_wam.sense.grammar import UNKNOWN, Beside, Grammar
 from edge_wam.sense.keeping import SoundKeeper
+from edge_wam.sense.similar import LateProposer, lacking
 from edge_wam.sense.sound import Block, SoundSource
 from edge_wam.sense.speaker import Speaker
 from edge_wam.sense.sphinx_engine import SphinxRecogniser
@@ -53,7 +55,8 @@ class VoiceSettings:
     """What the voice process needs to know. engine: auto, vosk or pocketsphinx; vosk_model '' looks in
     the usual places; commands: what may be said for each in `language`; confirm and wake: see Dialogue;
     answers: see Speaker; mailbox: name of a HEARD; state_box: of the STATE that says what is being done;
-    keep_in, keep_mb: see SoundKeeper (0: none)."""
+    keep_in, keep_mb: see SoundKeeper (0: none); push: whether a button has to be held, button and key: which
+    (button.source_of), talk_box: a TALK where others tell of theirs ('': none)."""
 
     engine: str
     language: str
@@ -66,6 +69,10 @@ class VoiceSettings:
     state_box: str = ""
     keep_in: str = ""
     keep_mb: float = 0.0
+    push: bool = False
+    button: str = ""
+    key: int = 0
+    talk_box: str = ""
 
 
 class Spoken(NamedTuple):
@@ -154,7 +161,13 @@ def voice_main(
         doing = None
         if settings.state_box:
             doing = functools.partial(_doing, stack.enter_context(Mailbox.open(settings.state_box, STATE)))
-        dialogue = Dialogue(understanding, language, settings.confirm, settings.wake, doing)
+        held = propose = None
+        if settings.push:
+            source = source_of(settings.button, settings.key)
+            held = stack.enter_context(push_to_talk(source, settings.talk_box, say))
+        if not lacking(language):
+            propose = LateProposer(understanding, settings.commands, say)
+        dialogue = Dialogue(understanding, language, settings.confirm, settings.wake, doing, held, propose)
         speaker = Speaker(settings.answers, language, say)
         stack.callback(speaker.close)
         keeper = None
@@ -162,12 +175,12 @@ def voice_main(
             keeper = SoundKeeper(Path(settings.keep_in), settings.keep_mb, say)
             stack.callback(keeper.close)
             say(f"what is heard is kept in {settings.keep_in}")
-        source = open_source()
-        stack.callback(source.stop)
-        source.start()
+        sound = open_source()
+        stack.callback(sound.stop)
+        sound.start()
         life.ready()
         talk = Talk(recogniser, dialogue, speaker, writer, say, keeper.keep if keeper else None)
-        listen(source, Listener(recogniser), talk.hear, life.wait, keeper.feed if keeper else None)
+        listen(sound, Listener(recogniser), talk.hear, life.wait, keeper.feed if keeper else None)
 
 
 class Loudspeaker(Protocol):
@@ -209,10 +222,14 @@ class Talk:
             self._dialogue.stopped()
             if words.final and self._keep is not None:
                 self._keep(words, "stop", "")
-        elif words.final and not self._speaker.audible(words.t_s):
-            reply = self._dialogue.hear(words)
+        elif words.final:
+            if self._speaker.audible(words.t_s):
+                reply = Reply(why="the robot itself was speaking")
+            else:
+                reply = self._dialogue.hear(words)
             text = reply.order or f"{UNKNOWN} {words.text.removeprefix(UNKNOWN).strip()}"
-            self._writer.put(words._replace(text=text), stop=False, said=words.text, why=reply.why)
+            why = reply.why + _quoted(reply.say)
+            self._writer.put(words._replace(text=text), stop=False, said=words.text, why=why)
             self._say(f'voice: "{words.text}": {reply.order or reply.why}' + _quoted(reply.say))
             self._speaker.answer(reply)
             if self._keep is not None:

@@ -144,6 +144,7 @@ class VoskRecogniser:
         # Without the other sayings: with them Vosk hears a colour that was not said, and misses more.
         others = frozenset(grammar.beside.sayings)
         own = [text for text in grammar.phrases if text not in others]
+        own += [f"{name} {text}" for name in grammar.beside.called for text in own]  # in one breath
         sentences = [*own, *grammar.beside.talk, *grammar.stop_words, *grammar.no_phrases]
 
         def ear(heard: str) -> Any:  # vosk has no types
@@ -220,6 +221,7 @@ class VoskRecogniser:
             text = f"{UNKNOWN} {text}"
         if not self.grammar.is_phrase(text, self._is_asked):
             self._rejected_end_s = end_s
-        # vosk counts from the first sample it was fed
+        # vosk counts from the first sample it was fed; what it stretches back is the start of the first word
         t_s -= self._fed / RATE_HZ - end_s
-        return Words(text, t_s, confidence, True, self.grammar.language)
+        since_s = t_s - (end_s - spoken[0]["end"])
+        return Words(text, t_s, confidence, True, self.grammar.language, since_s)

@@ -41,6 +41,8 @@ LOOKS: tuple[tuple[str, Callable[[Config], str]], ...] = (
     ("engine", standing.engine),
     ("recogniser", lambda config: _recogniser(config)),
     ("microphone", looks.microphone),
+    ("push-to-talk", looks.button),
+    ("likeness", looks.likeness),
     ("cameras", looks.cameras),
     ("adapter", looks.adapter),
     ("servo bus", lambda config: _bus(config)),

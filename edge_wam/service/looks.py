@@ -20,6 +20,8 @@ import numpy as np
 from edge_wam.config import SIMULATED, Config
 from edge_wam.errors import CameraError, EdgeWamError, VoiceError
 from edge_wam.realtime import realtime
+from edge_wam.sense import similar
+from edge_wam.sense.button import TERMINAL, examine, source_of
 from edge_wam.sense.microphone import EAR, Microphone
 from edge_wam.sense.soundcheck import level_dbfs, trouble
 from edge_wam.think import store
@@ -172,6 +174,32 @@ def microphone(config: Config, ear: Sequence[str] = EAR, listen_s: float = 2.0) 
     lost = source.dropped + source.overflows
     gaps = f", sound was lost {lost} times" if lost else ""
     return f"{told}, {level_dbfs(samples):.0f} dBFS{gaps}"
+
+
+def button(config: Config) -> str:
+    """The push-to-talk button, if there is to be one."""
+    voice = config.voice
+    if voice.listen != "push":
+        return "not wanted: it always listens"
+    source, told = source_of(voice.button, voice.button_key), []
+    if source.kind:
+        told.append(examine(source))
+    if voice.button == TERMINAL:
+        told.append("the space bar of edge-wam run's terminal")
+    if config.web.may_command:
+        told.append("the page's")
+    if not told:
+        raise Imperfect(
+            "nobody can say a command: no voice.button, and the page may not; try: voice.button, "
+            "or [web] may_command = true"
+        )
+    return "; ".join(told)
+
+
+def likeness(config: Config) -> str:
+    """Whether a sentence that is not understood can be asked back by what it is like."""
+    why = similar.lacking(config.voice.language)
+    return f"none: {why}" if why else "all-MiniLM-L6-v2: what is not understood is asked back"
 
 
 def _os_name(root: Path) -> str:

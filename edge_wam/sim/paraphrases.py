@@ -103,5 +103,60 @@ CHINESE_NEAR_MISSES = (
     "我不想回家",
 )
 
+# In words that no lexicon has; written before likeness (sense/similar.py) was tried on any. Not spoken in the
+# corpus: the recognisers know none of these words.
+FREELY = {
+    "hoist the red cube into the air": "pick_red",
+    "gimme the blue block": "pick_blue",
+    "would it be possible to have the green cube lifted": "pick_green",
+    "elevate the purple cube a bit": "pick_purple",
+    "grab hold of that red cube thing for me": "pick_red",
+    "pick up the blue toy": "pick_blue",
+    "take hold of the green object": "pick_green",
+    "your job is to pluck the purple block": "pick_purple",
+    "transport the red cube leftwards to the left": "push_red_left",
+    "scoot that blue cube along to the right please": "push_blue_right",
+    "shift the green block a bit more to the left": "push_green_left",
+    "the purple cube belongs on the right side": "push_purple_right",
+    "deposit the red cube gently onto the blue plate": "put_red_on_blue",
+    "green cube goes onto the red plate thanks": "put_green_on_red",
+    "serve the blue cube on the purple plate": "put_blue_on_purple",
+    "put the red thing on the green plate": "put_red_on_green",
+    "the purple object should sit on the blue plate": "put_purple_on_blue",
+    "aim your finger at the green cube": "point_green",
+    "direct my attention towards the red block": "point_red",
+    "help me locate the purple cube with your gripper": "point_purple",
+    "could you kindly gesture to the blue cube": "point_blue",
+    "head back to where you started": "home",
+    "retreat to your resting pose": "home",
+    "move yourself back into the home pose": "home",
+}
+FREELY_AMISS = (
+    "lower the red cube gently onto the table",
+    "hoist the crimson cube into the air",
+    "hoist the yellow cube into the air",
+    "refrain from hoisting the red cube",
+    "avoid touching the blue cube",
+    "spare the green block this time",
+    "forget about the purple cube",
+    "relinquish the red cube please",
+    "could you kindly smash the blue cube",
+    "hoist the red cube and the blue cube",
+    "deposit the blue plate gently onto the red cube",
+    "deposit the red cube gently under the blue plate",
+    "scoot that blue cube along to the front please",
+    "the red cube fell off the shelf last week",
+    "somebody bought the green cube already",
+    "the purple cube looks nice today",
+    "pick up the blue telephone",
+    "take hold of the green door handle",
+    "a red cube costs ten dollars",
+    "head over to the kitchen",
+    "head back to the drawing board",
+    "the boss sent everybody home early today",
+    "home is where your heart is",
+    "my resting pose looks terrible",
+)
+
 IN_OTHER_WORDS = {"en": PARAPHRASES, "zh": CHINESE_PARAPHRASES}
 NEARLY = {"en": NEAR_MISSES, "zh": CHINESE_NEAR_MISSES}

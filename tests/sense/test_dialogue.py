@@ -9,7 +9,7 @@ from edge_wam.errors import VoiceError
 from edge_wam.sense.dialogue import ANSWER_S, TEXTS, Dialogue, Reply, Sign
 from edge_wam.sense.grammar import STOP_WORDS
 from edge_wam.sense.speaker import ECHO_S, Speaker, earcon, speak
-from edge_wam.sense.understand import Understanding
+from edge_wam.sense.understand import Act, Meaning, Understanding
 from edge_wam.sense.voice import Spoken, Talk
 from edge_wam.sim import tasks
 from edge_wam.types import Words
@@ -124,6 +124,105 @@ def test_with_a_name_it_listens_to_its_name():
     assert person.says(f"robots {RED}") == Reply(why="without 'robot'")
     person.says("robot throw the red cube to the left")
     assert person.says("yes").order == LEFT  # an answer needs no name
+
+
+def test_a_name_and_then_something_that_is_no_word_is_a_call():
+    person = Person("zh", wake="机器人")
+    assert person.says("机器人 [unk]").why == "called"
+    assert person.says("拿起红色方块").order == "拿起红色方块"
+
+
+def test_a_hole_in_the_middle_of_a_sentence_is_no_certainty():
+    for text in ("pick up [unk] the red cube", "pick up the red cube [unk]"):
+        person = Person()
+        assert person.says(text).sign is Sign.ASK
+        assert not person.says("yes [unk]").order
+        assert person.says("yes").order == RED
+
+
+# --- push-to-talk -------------------------------------------------------------------------------
+
+
+class Pusher(Person):
+    """Who holds the button, or does not."""
+
+    def __init__(self, *language, **settings):
+        self.holds = True
+        super().__init__(*language, held=lambda words: self.holds, **settings)
+
+    def says(self, text, after_s=1.0, holds=True):
+        self.holds = holds
+        return super().says(text, after_s)
+
+
+NOT_HELD = Reply(why="the button was not held")
+
+
+def test_only_what_is_said_while_the_button_is_held_is_done_or_answered():
+    person = Pusher()
+    for text in (
+        RED,
+        "throw the red cube to the left",
+        "what are you doing",
+        f"do not {RED}",
+        "yes",
+        "again",
+    ):
+        assert person.says(text, holds=False) == NOT_HELD
+    assert person.says(RED).order == RED
+    assert person.says("again", holds=False) == NOT_HELD
+    assert person.says("again").order == RED
+
+
+def test_a_question_is_answered_without_the_button_for_as_long_as_it_stands():
+    person = Pusher()
+    person.says("throw the red cube to the left")
+    assert person.says("go home", holds=False) == NOT_HELD  # no answer, and the question stands
+    assert person.says("[unk] yes", holds=False) == NOT_HELD
+    assert person.says("yes", holds=False).order == LEFT
+    person.says("throw the red cube to the left")
+    assert person.says("no", holds=False).sign is Sign.NO
+    assert person.says("yes", holds=False) == NOT_HELD
+    person.says("throw the red cube to the left")
+    assert person.says("yes", ANSWER_S + 0.1, holds=False) == NOT_HELD
+
+
+def test_who_holds_the_button_need_not_say_the_name_and_the_name_opens_nothing_without_it():
+    person = Pusher(wake="robot")
+    assert person.says(RED).order == RED
+    assert person.says(f"robot {RED}").order == RED
+    assert person.says(f"robot {RED}", holds=False) == NOT_HELD
+    assert person.says("robot", holds=False) == NOT_HELD
+    assert person.says("robot").why == "called"
+    assert person.says(RED, holds=False) == NOT_HELD
+
+
+# --- proposals ----------------------------------------------------------------------------------
+
+
+def near(text, meaning):
+    """As sense/similar.py, but by one word."""
+    return Meaning(Act.ASK, RED, "near") if meaning.act is Act.REFUSE and "gimme" in text else meaning
+
+
+def test_what_is_proposed_is_asked_and_done_after_a_yes_alone():
+    person = Person(propose=near)
+    asked = Reply("", f"Did you mean: {RED}?", "near", Sign.ASK)
+    assert person.says("gimme the red one there") == asked
+    assert person.says("go home").order == "go home"
+    assert person.says("gimme the red one there") == asked
+    assert person.says("yes").order == RED
+    assert Person(propose=near, confirm="never").says("gimme the red one there").sign is Sign.NO
+
+
+def test_talk_in_the_room_is_not_proposed_to_unless_the_robot_was_called_or_its_button_held():
+    unclear = "[unk] gimme the red one there"
+    assert Person(propose=near).says(unclear) == Reply(why="not heard clearly, and no command")
+    called = Person(propose=near, wake="robot")
+    assert called.says(unclear) == Reply(why="without 'robot'")
+    assert called.says("[unk] robot gimme the red one there").sign is Sign.ASK
+    assert Pusher(propose=near).says(unclear).sign is Sign.ASK
+    assert Pusher(propose=near).says(unclear, holds=False) == NOT_HELD
 
 
 def test_in_mandarin():
@@ -247,10 +346,11 @@ class Ear:
 
 class Box:
     def __init__(self):
-        self.put_in = []
+        self.put_in, self.why = [], []
 
     def put(self, words, *, stop, said="", why=""):
         self.put_in.append((words.text, stop))
+        self.why.append(why)
 
 
 class Loud:
@@ -290,6 +390,12 @@ def test_only_an_order_reaches_the_control_process_as_a_phrase(talk):
     assert posted[1:] == ["[unk] throw the red cube to the left", "[unk] do not go home", "[unk] yes"]
 
 
+def test_what_was_answered_is_written_down_with_why(talk):
+    talk.says("throw the red cube to the left")
+    talk.says("go home")
+    assert talk.parts[3].why == [f'not understood: throw; "Did you mean: {LEFT}?"', "understood"]
+
+
 def test_a_question_opens_the_ear_for_its_answer_and_closes_it(talk):
     talk.says("throw the red cube to the left")
     talk.says("yes", 2.0)
@@ -304,9 +410,11 @@ def test_a_question_opens_the_ear_for_its_answer_and_closes_it(talk):
 
 def test_the_robot_does_not_obey_itself_but_stop_is_heard_in_its_words(talk):
     talk.says(RED, 11.0)
-    assert not talk.parts[3].put_in
+    assert talk.parts[3].put_in == [(f"[unk] {RED}", False)]
+    assert talk.parts[3].why == ["the robot itself was speaking"]
+    assert talk.parts[2].answers == [Sign.NONE]
     talk.says("stop", 11.5, stop=True, final=False)
-    assert talk.parts[3].put_in == [("stop", True)]
+    assert talk.parts[3].put_in[1:] == [("stop", True)]
 
 
 def test_a_stop_goes_on_as_it_was_heard_and_ends_the_question(talk):

@@ -150,6 +150,46 @@ def test_the_other_way():
     assert SAID["zh"].opposite("把红色方块推到左边") == "把红色方块推到右边"
 
 
+def ruled_in(text, language="en"):
+    return SAID[language].not_ruled_out(text)
+
+
+def test_what_a_sentence_does_not_speak_against_has_its_colours_its_side_and_its_verb():
+    assert ruled_in("gimme that red gadget thing") == ["pick up the red cube", "point at the red cube"]
+    assert ruled_in("scoot that red one along to the left") == ["push the red cube to the left"]
+    assert ruled_in("pick up the red toy") == ["pick up the red cube"]  # a verb that is known is meant
+    assert ruled_in("on the blue plate please deposit that red toy") == ["put the red cube on the blue plate"]
+    assert ruled_in("retreat to your resting pose") == ["go home"]
+    for text in (
+        "gimme that gadget thing and the red cube",  # two things
+        "refrain, do not hoist the red cube",
+        "who hoisted the red cube",
+        "gimme the yellow cube",
+        "gimme the crimson gadget",  # a colour that is not known is no other one
+        "deposit the red plate on the blue cube",
+        "deposit the red thing under the blue plate",
+        "push the red thing on the blue plate",  # the verb is another command's
+        "lower that red gadget please",  # a verb that is no command's
+        "hoist it",
+    ):
+        assert not [name for name in ruled_in(text) if name != "go home"], text
+    assert ruled_in("把红色的玩具推去左边", "zh") == ["把红色方块推到左边"]
+
+
+@given(st.sampled_from(PHRASES), st.sampled_from(AGAINST), st.integers(0, 12))
+def test_a_word_that_turns_a_sentence_around_rules_out_everything(said, word, at):
+    words = said[1].split()
+    words.insert(min(at, len(words)), word)
+    assert ruled_in(" ".join([*words, "gadget", "thing", "there"])) == []
+
+
+@pytest.mark.parametrize("text", NEAR_MISSES)
+def test_a_near_miss_rules_out_all_but_what_it_names(text):
+    said = set(text.replace(",", "").split())
+    for name in ruled_in(text):
+        assert {word for word in name.split() if word in ("red", "green", "blue", "purple", "left")} <= said
+
+
 def test_a_language_without_words_is_refused():
     with pytest.raises(VoiceError, match=r"'fr'.*try one of: en, zh"):
         Understanding("fr", [("prends le cube",)])

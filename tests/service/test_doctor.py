@@ -182,3 +182,29 @@ def test_the_microphone_is_listened_to(scenario, well, said, tmp_path):
     else:
         with pytest.raises(looks.Imperfect, match=said):
             looks.microphone(config.load(), ear, 0.5)
+
+
+def test_a_push_to_talk_button_is_looked_for(tmp_path):
+    usual = config.load()
+
+    def look(may_command=False, **voice):
+        web = replace(usual.web, may_command=may_command)
+        return looks.button(replace(usual, web=web, voice=replace(usual.voice, **voice)))
+
+    assert look() == "not wanted: it always listens"
+    with pytest.raises(looks.Imperfect, match="nobody can say a command"):
+        look(listen="push")
+    assert look(listen="push", button="terminal") == "the space bar of edge-wam run's terminal"
+    assert look(may_command=True, listen="push") == "the page's"
+    (tmp_path / "event3").touch()
+    pedal = str(tmp_path / "event3")
+    assert look(True, listen="push", button=pedal) == f"{pedal}, any key; the page's"
+    with pytest.raises(EdgeWamError, match=r"no .*event4; there is: event3") as error:
+        look(True, listen="push", button=str(tmp_path / "event4"))
+    assert not isinstance(error.value, looks.Imperfect)
+
+
+def test_likeness_is_no_reason_not_to_start():
+    usual = config.load()
+    assert looks.likeness(replace(usual, voice=replace(usual.voice, language="zh"))) == "none: only in 'en'"
+    assert looks.likeness(usual)

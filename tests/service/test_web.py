@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import re
 import stat
+import time
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 
@@ -17,8 +20,9 @@ from web_stage import PLAN, TOKEN, Page, Robot, events, wait_for
 from edge_wam.errors import EdgeWamError
 from edge_wam.orders import Order, Verb
 from edge_wam.service.web.gate import OPEN, make_token, read_token
-from edge_wam.service.web.server import command_of, token_path
+from edge_wam.service.web.server import token_path
 from edge_wam.service.web.watch import SEATS_MAX
+from edge_wam.service.web.written import Reader, Wanted, is_stop
 from edge_wam.telemetry import event_record
 
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -55,6 +59,7 @@ def form(page, origin: str | None = None):
         ("GET", "/nothing"),
         ("POST", "/stop"),
         ("POST", "/do"),
+        ("POST", "/talk"),
     ],
 )
 @pytest.mark.parametrize(
@@ -129,7 +134,7 @@ def test_a_cookie_of_another_token_is_void(page, cookie):
         assert other.ask("/", **cookie)[0].status == 401
 
 
-@pytest.mark.parametrize("path", ["/stop", "/do", "/login"])
+@pytest.mark.parametrize("path", ["/stop", "/do", "/talk", "/login"])
 def test_an_order_from_another_page_is_refused(page, cookie, path):
     for origin in ("http://evil.example", "null", page.url + "1", "http://localhost"):
         assert page.ask(path, "POST", "", Origin=origin, **cookie)[0].status == 403
@@ -140,6 +145,7 @@ def test_an_order_from_another_page_is_refused(page, cookie, path):
 def test_nothing_is_done_by_a_get(page):
     assert page.ask("/stop", **BEARER)[0].status == 405
     assert page.ask("/do", **BEARER)[0].status == 405
+    assert page.ask("/talk", **BEARER)[0].status == 405
 
 
 @pytest.mark.parametrize("path", ["/", "/login", "/metrics", "/nothing"])
@@ -262,13 +268,93 @@ def test_a_task_by_text_is_done_and_no_other(page):
         assert robot.obeyed == [Order(Verb.DO, "pick red"), Order(Verb.STOP)]
 
 
-def test_a_command_is_named_by_what_is_said_or_by_its_tokens():
-    assert command_of(" Go  HOME ", PLAN.commands) == "home"
-    assert command_of("pick red", PLAN.commands) == "pick red"
-    with pytest.raises(EdgeWamError, match="did you mean 'go home'"):
-        command_of("go hame", PLAN.commands)
-    with pytest.raises(EdgeWamError, match="no robot"):
-        command_of("go home", {})
+def test_what_is_written_in_other_words_is_done_asked_back_or_refused(page):
+    with Page(may_command=True) as ours, Robot() as robot:
+        wait_for(lambda: ours.watch.plan, "the robot is not seen")
+
+        def write(text):
+            answer, told = ours.ask("/do", "POST", urlencode({"text": text}), **BEARER)
+            return answer.status, json.loads(told)
+
+        assert write("please take the red brick") == (200, {"asked": "pick red"})
+        assert write("hurl the red cube up") == (200, {"ask": "pick up the red cube"})
+        assert write("go hame") == (200, {"ask": "go home"})
+        for no, why in (
+            ("do not pick up the red cube", ": 'not': not"),
+            ("did you pick up the red cube", "a question"),
+            ("pick up the yellow cube", "did you mean"),
+            ("pick up the red cube and go home", "more than one thing"),
+            ("yes", "is no command"),
+            ("do it again", "is no command"),
+        ):
+            status, told = write(no)
+            assert (status, why in told["error"]) == (400, True), told
+        wait_for(lambda: robot.obeyed, "it was not told")
+        assert write("please STOP, pick up the red cube")[1]["stopped"]
+        assert robot.obeyed == [Order(Verb.DO, "pick red"), Order(Verb.STOP)]
+
+
+def test_a_question_without_script_is_a_line(page, cookie):
+    with Page(may_command=True) as ours, Robot() as robot:
+        wait_for(lambda: ours.watch.plan, "the robot is not seen")
+        answer, text = ours.ask("/do", "POST", "text=hurl+the+red+cube+up", Accept="text/html", **BEARER)
+        assert (answer.status, text) == (200, "Did you mean: pick up the red cube? Nothing was done.\n")
+        assert robot.obeyed == []
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "stops"),
+    [
+        ("Stop!", "en", True), ("no no,stop", "en", True), ("stopped", "en", False), ("shop", "en", False),
+        ("快停下来", "zh", True), ("stop", "zh", True), ("拿起红色方块", "zh", False),
+    ],
+)  # fmt: skip
+def test_a_stop_that_is_written_stops(text, language, stops):
+    assert is_stop(text, language) == stops
+
+
+def test_what_is_written_is_read_in_the_robots_language():
+    commands, phrases = {"pick red": "拿起红色方块"}, {"pick red": ("拿起红色方块",)}
+    plan = PLAN._replace(commands=commands, phrases=phrases, language="zh")
+    reader = Reader()
+    assert asyncio.run(reader.read("帮我拿起红色的方块", plan)) == Wanted(command="pick red")
+    with pytest.raises(EdgeWamError, match="'不要': not"):
+        asyncio.run(reader.read("不要拿起红色方块", plan))
+    french = plan._replace(commands={"home": "à la maison"}, phrases={}, language="fr")
+    assert asyncio.run(reader.read("À la  maison", french)) == Wanted(command="home")
+    with pytest.raises(EdgeWamError, match="did you mean 'à la maison'"):
+        asyncio.run(reader.read("a la maison", french))
+
+
+# --- push-to-talk ---------------------------------------------------------------------------
+
+
+def test_a_hold_reaches_the_robot_with_its_browser_and_its_time(cookie):
+    with Page(may_command=True) as ours, Robot() as robot:
+        before_s = time.monotonic()
+        for body in ("held=yes&who=a1", "held=yes&who=b2", "held=no&who=a1"):
+            assert ours.ask("/talk", "POST", body, **BEARER)[0].status == 200
+        holds = robot.holds()
+        assert [hold[:2] for hold in holds] == [("page-a1", True), ("page-b2", True), ("page-a1", False)]
+        assert before_s < holds[0][2] < time.monotonic()
+        for body in ("", "held=yes", "held=maybe&who=a1", "held=yes&who=", "held=yes&who=A/1", "who=a1"):
+            assert ours.ask("/talk", "POST", body, **BEARER)[0].status == 400
+        assert ours.ask("/talk", "POST", "held=yes&who=a1", Origin="http://evil", **BEARER)[0].status == 403
+        assert robot.holds() == []
+
+
+def test_who_may_not_command_may_not_hold_the_button(page):
+    with Robot() as robot:
+        answer, text = page.ask("/talk", "POST", "held=yes&who=a1", **BEARER)
+        assert (answer.status, "may_command" in text) == (403, True)
+        assert robot.holds() == []
+
+
+def test_where_no_robot_runs_nobody_listens():
+    with Page(may_command=True) as ours:
+        answer, text = ours.ask("/talk", "POST", "held=yes&who=a1", **BEARER)
+        assert (answer.status, "no robot" in text) == (503, True)
+        assert ours.ask("/do", "POST", "text=go+home", **BEARER)[0].status == 503
 
 
 # --- what is told ---------------------------------------------------------------------------

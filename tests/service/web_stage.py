@@ -35,6 +35,7 @@ PLAN = Plan(
     (0.2, 0.4),
     {"pick red": "pick up the red cube", "home": "go home"},
     (32, 32),
+    {"pick red": ("pick up the red cube", "grab the red block"), "home": ("go home", "go back home")},
 )
 
 
@@ -70,6 +71,13 @@ class Robot:
         self._thread.join()
         self._stack.close()
         (telemetry.folder() / telemetry.public_name(NAME, "alive")).unlink()
+
+    def holds(self) -> list[tuple[str, bool, float]]:
+        """What was told of push-to-talk buttons since the last call: by whom, held, when."""
+        return [
+            (bytes(record["by"]).decode(), bool(record["held"]), t_s)
+            for record, t_s in self.boxes.talk.news()[0]
+        ]
 
     def follow(self, command: bytes) -> None:
         """A task, as if somebody had said it."""

@@ -3,6 +3,7 @@
     GET  /          the page                    GET  /stream    what the robot tells, as server-sent events
     POST /login     the token, for a cookie     GET  /metrics   for Prometheus
     POST /stop      always                      POST /do        a command; only with [web] may_command
+                                                POST /talk      the push-to-talk button; so is this
 
 One stream carries everything, pictures too: a browser opens six connections to a host and no more, and STOP
 must never wait for one of them.
@@ -13,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from urllib.parse import parse_qsl
@@ -27,10 +29,11 @@ from edge_wam.act.families import FAMILIES
 from edge_wam.act.health import Thresholds
 from edge_wam.act.limits import load_guards
 from edge_wam.config import Config
-from edge_wam.errors import EdgeWamError, nearest
+from edge_wam.errors import EdgeWamError
 from edge_wam.service.web.gate import Gate, make_token, read_token
 from edge_wam.service.web.metrics import Metrics
 from edge_wam.service.web.watch import SEATS_MAX, Watch
+from edge_wam.service.web.written import Reader
 
 STATIC = Path(__file__).parent / "static"
 CREDENTIAL = "web-token"  # LoadCredential= in edge-wam-web.service
@@ -45,7 +48,7 @@ def main(config: Config, say: Callable[[str], None] = print) -> int:
     path, is_ours = token_path(config)
     if is_ours and make_token(path):
         say(f"made a token for the page: {path}")
-    gate_app, watch = build(config, read_token(path, anybodys=not is_ours))
+    gate_app, watch = build(config, read_token(path, anybodys=not is_ours), say)
     server = _Server(settings(gate_app, config), watch)
     shown = f"[{config.web.bind}]" if ":" in config.web.bind else config.web.bind
     say(f"the page of robot '{config.robot.name}': http://{shown}:{config.web.port}/ (its token: {path})")
@@ -95,11 +98,12 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)  # type: ignore[arg-type]
 
 
-def build(config: Config, token: str) -> tuple[Gate, Watch]:
+def build(config: Config, token: str, say: Callable[[str], object] = print) -> tuple[Gate, Watch]:
     """The application behind its gate, and what it watches."""
     metrics = Metrics(config.robot.name)
     watch = Watch(config.robot.name, _thresholds(config), FAMILIES[config.robot.servos].error_text, metrics)
-    may_command = config.web.may_command
+    may_command, reader = config.web.may_command, Reader(say)
+    forbidden: dict[str, object] = {"error": "this page may not command; see [web] may_command"}
 
     async def page(request: Request) -> Response:
         return _file("index.html", may_command=may_command)
@@ -137,15 +141,33 @@ def build(config: Config, token: str) -> tuple[Gate, Watch]:
 
     async def do(request: Request) -> Response:
         if not may_command:
-            return _answer(request, {"error": "this page may not command; see [web] may_command"}, 403)
+            return _answer(request, forbidden, 403)
         text = (await _body(request)).get("text", "")
         try:
-            command = command_of(text, watch.plan.commands if watch.plan is not None else {})
-            metrics.asked("do")
-            await watch.do(command)
+            if watch.plan is None:
+                raise EdgeWamError("no robot runs here that could do it")
+            wanted = await reader.read(text, watch.plan)
+            if wanted.ask:
+                return _answer(request, {"ask": wanted.ask})
+            if not wanted.stop:
+                metrics.asked("do")
+                await watch.do(wanted.command)
         except EdgeWamError as error:
             return _answer(request, {"error": str(error)}, 400 if watch.plan is not None else 503)
-        return _answer(request, {"asked": command})
+        return await stop(request) if wanted.stop else _answer(request, {"asked": wanted.command})
+
+    async def talk(request: Request) -> Response:
+        if not may_command:
+            return _answer(request, forbidden, 403)
+        body = await _body(request)
+        held, who = body.get("held", ""), body.get("who", "")
+        if held not in ("yes", "no") or not re.fullmatch("[0-9a-z]{1,16}", who):
+            return _answer(request, {"error": "held: yes or no; who: up to 16 letters and digits"}, 400)
+        try:
+            await watch.talk(held == "yes", who)
+        except EdgeWamError as error:
+            return _answer(request, {"error": str(error)}, 503)
+        return _answer(request, {"held": held})
 
     async def numbers(request: Request) -> Response:
         return Response(metrics.text(), media_type="text/plain; version=0.0.4")
@@ -168,25 +190,12 @@ def build(config: Config, token: str) -> tuple[Gate, Watch]:
         Route("/stream", stream),
         Route("/stop", stop, methods=["POST"]),
         Route("/do", do, methods=["POST"]),
+        Route("/talk", talk, methods=["POST"]),
         Route("/metrics", numbers),
         *(Route(f"/{name}", static) for name in files),
     ]
     gate = Gate(Starlette(routes=routes, lifespan=watching), token, config.web.name)
     return gate, watch
-
-
-def command_of(text: str, commands: dict[str, str]) -> str:
-    """The command (the model's tokens) that a text names. EdgeWamError with the nearest if it names none."""
-    if not commands:
-        raise EdgeWamError("no robot runs here that could do it")
-    known = {_key(said): tokens for tokens, said in commands.items()} | {_key(t): t for t in commands}
-    if (found := known.get(_key(text))) is None:
-        raise EdgeWamError(f"'{text[:80]}' is no command of this model{nearest(_key(text), known)}")
-    return found
-
-
-def _key(text: str) -> str:
-    return " ".join(text.lower().split())
 
 
 def _thresholds(config: Config) -> Thresholds:
@@ -217,6 +226,8 @@ async def _body(request: Request) -> dict[str, str]:
 def _answer(request: Request, content: dict[str, object], code: int = 200) -> Response:
     """For the page's script JSON; a form that was sent without it goes back to the page, if all is well."""
     if "text/html" in request.headers.get("accept", ""):
+        if "ask" in content:
+            return PlainTextResponse(f"Did you mean: {content['ask']}? Nothing was done.\n", code)
         if code == 200:
             return RedirectResponse("/", 303)
         return PlainTextResponse(f"{content['error']}\n", code)

@@ -245,6 +245,7 @@ class Watch:
                 "high_deg": np.rad2deg(plan.high_rad).round(1).tolist(),
                 "cameras": [list(camera) for camera in plan.cameras],
                 "commands": list(plan.commands.values()),
+                "push": plan.push,
                 "past_s": PAST_S,
                 "warm_c": at.warm_c,
                 "hot_c": at.hot_c,
@@ -313,6 +314,14 @@ class Watch:
     async def do(self, command: str) -> None:
         """Ask for a command, in the model's tokens. EdgeWamError if there is no robot."""
         await asyncio.to_thread(self._ask, Verb.DO, command)
+
+    async def talk(self, held: bool, who: str) -> None:
+        """The push-to-talk button of one browser. EdgeWamError if there is no robot."""
+        await asyncio.to_thread(self._talk, held, f"{_BY}-{who}")
+
+    def _talk(self, held: bool, by: str) -> None:
+        with self._posting:
+            self._post.talk(held, by)
 
     def _ask(self, verb: Verb, command: str = "") -> None:
         """In a thread: to post may wait for another program's post."""

@@ -5,6 +5,7 @@ const LATE_TOP_MS = 2;
 const OLD_PICTURE_S = 0.7;
 const GIVE_UP_MS = 3000;
 const RETRY_MS = 1500;
+const HOLD_AGAIN_MS = 250;  // sense/button.py: what is told no more is let go
 const $ = id => document.getElementById(id);
 
 let plan = null, points = [], state = null, stream = null, retry = 0;
@@ -72,6 +73,10 @@ function robot(how) {  // live, silent, gone, lost
   $("live").hidden = plan === null;
   if (how === "gone") { $("mode").textContent = "not running"; $("task").textContent = ""; notice(""); }
   if (how === "lost") $("mode").textContent = "not connected";
+  const talking = plan !== null && plan.push && how !== "lost" && document.documentElement.dataset.mayCommand === "yes";
+  $("talk").hidden = !talking;
+  document.body.classList.toggle("talks", talking);
+  if (!talking) letGo();
 }
 
 function notice(text) {
@@ -201,8 +206,10 @@ function showLog(told) {
     const at = new Date(one.at * 1000);
     make(row, "time", "", at.toLocaleTimeString([], {hour12: false})).dateTime = at.toISOString();
     make(row, "b", "", one.kind);
-    const said = one.kind === "heard" ? `“${one.text}”` : one.text;
-    make(row, "span", "", said + (one.kind === "heard" && !one.meant ? ` – ${one.why || "no command"}` : ""));
+    if (one.kind !== "heard") { make(row, "span", "", one.text); continue; }
+    const taken = one.meant ? (one.meant === one.text ? "" : ` – ${one.meant}`) : ` – ${one.why || "no command"}`;
+    const said = make(row, "span", "", `“${one.text}”${taken}`);
+    if (one.confidence !== null) make(said, "i", "sure", `${Math.round(100 * one.confidence)} %`).title = "how sure the recogniser is";
   }
   if (!told.length) make(log, "li", "quiet empty", "Nothing yet.");
 }
@@ -258,16 +265,84 @@ async function stop() {
 
 $("stop").addEventListener("submit", event => { event.preventDefault(); stop(); });
 document.addEventListener("keydown", event => { if (event.key === "Escape") { event.preventDefault(); stop(); } });
-$("do").addEventListener("submit", async event => {
-  event.preventDefault();
+async function write(text) {
+  $("ask").hidden = true;
+  $("answer").textContent = "";
   try {
-    await post("/do", new URLSearchParams({text: $("text").value}));
-    $("answer").textContent = "";
-    $("text").value = "";
+    const told = await post("/do", new URLSearchParams({text}));
+    if (told.ask) ask(told.ask);
+    else $("text").value = "";
   } catch (error) {
     $("answer").textContent = error.message;
   }
+}
+
+function ask(phrase) {
+  $("question").textContent = `Did you mean: ${phrase}?`;
+  $("yes").onclick = () => write(phrase);
+  $("ask").hidden = false;
+  $("yes").focus();
+}
+
+$("no").addEventListener("click", () => { $("ask").hidden = true; $("text").focus(); });
+$("do").addEventListener("submit", event => { event.preventDefault(); write($("text").value); });
+
+// --- push-to-talk --------------------------------------------------------------------------
+
+const holding = {held: false, telling: false, wake: () => {}, who: Math.random().toString(36).slice(2, 12)};
+
+// One request at a time: a letting go is never overtaken by the holding before it.
+async function tellHold() {
+  if (holding.telling) return;
+  holding.telling = true;
+  let told;
+  do {
+    told = holding.held;
+    try {
+      await post("/talk", new URLSearchParams({held: told ? "yes" : "no", who: holding.who}));
+    } catch (error) {
+      $("answer").textContent = `The robot does not listen: ${error.message}`;
+    }
+    if (told && holding.held) await new Promise(done => { holding.wake = done; setTimeout(done, HOLD_AGAIN_MS); });
+  } while (told || holding.held);
+  holding.telling = false;
+}
+
+function hold() {
+  if (holding.held || $("talk").hidden) return;
+  holding.held = true;
+  $("answer").textContent = "";
+  $("talk").classList.add("held");
+  $("talk").textContent = "Listening …";
+  tellHold();
+}
+
+function letGo() {
+  if (!holding.held) return;
+  holding.held = false;
+  $("talk").classList.remove("held");
+  $("talk").textContent = "Hold to talk";
+  holding.wake();
+}
+
+$("talk").addEventListener("pointerdown", event => {
+  if (event.button !== 0) return;
+  event.preventDefault();
+  $("talk").setPointerCapture(event.pointerId);
+  hold();
 });
+for (const kind of ["pointerup", "pointercancel", "lostpointercapture"]) $("talk").addEventListener(kind, letGo);
+$("talk").addEventListener("contextmenu", event => event.preventDefault());
+for (const kind of ["blur", "pagehide"]) window.addEventListener(kind, letGo);
+document.addEventListener("visibilitychange", letGo);
+// The space bar, but where it writes a space or presses another button.
+document.addEventListener("keydown", event => {
+  if (event.key !== " " || $("talk").hidden) return;
+  if (event.target !== $("talk") && event.target.closest("input, button, a")) return;
+  event.preventDefault();
+  if (!event.repeat) hold();
+});
+document.addEventListener("keyup", event => { if (event.key === " ") letGo(); });
 
 window.addEventListener("resize", () => requestAnimationFrame(draw));
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => requestAnimationFrame(draw));
