@@ -3,7 +3,7 @@
 All take turns on real frames, from frames to joint targets, so trust the ratios. Beside the latencies: which
 share of a thought is the network's (the rest is cropping, scaling and copying), how much of the processor's
 peak and of its memory's bandwidth that share reaches (both measured by probe.py), how long a fresh process
-takes until it is ready and how much memory it then holds, and energy, where the processor tells.
+takes until it is ready and how much memory it then holds, and energy, where the machine tells (energy.py).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from edge_wam.errors import EdgeWamError, EngineError
 from edge_wam.manifest import Manifest
 from edge_wam.think import compile as compiling
-from edge_wam.think import gate, probe, store
+from edge_wam.think import energy, gate, probe, store
 from edge_wam.think.backend import OpenVino, Settings
 from edge_wam.think.compile import Candidate
 from edge_wam.think.engine import Engine
@@ -35,6 +35,7 @@ from edge_wam.types import FloatArray, Observation
 
 WORSE = 1.15  # times slower against the reference than the baseline says: more than noise
 FORMAT = 1
+ENERGY_THOUGHTS, ENERGY_S = 50, 2.0  # at least so many, for so long: rails are sampled
 
 
 class Figures(NamedTuple):
@@ -192,15 +193,20 @@ def _started(engine: Engine, folder: Path, golden: Path) -> Start:
         return fresh(folder, engine.settings, golden, Path(compiled))
 
 
-def _joules(run: Parts, shown: Sequence[Observation], thoughts: int = 50) -> float:
-    """Joules a thought, of the whole processor, NaN where it does not tell."""
-    before = probe.energy_j()
-    if before is None:
+def _joules(run: Parts, shown: Sequence[Observation]) -> float:
+    """Joules a thought, of all that hangs on the supply (energy.py); NaN where nobody tells."""
+    if not energy.told():
         return float("nan")
-    for index in range(thoughts):
-        run(shown[index % len(shown)])
-    after = probe.energy_j()
-    return float("nan") if after is None else (after - before) / thoughts
+    with energy.measured() as spent:
+        count, began_s = 0, time.perf_counter()
+        while count < ENERGY_THOUGHTS or (count < 100 * ENERGY_THOUGHTS and _since(began_s) < ENERGY_S):
+            run(shown[count % len(shown)])
+            count += 1
+    return spent.joules / count
+
+
+def _since(began_s: float) -> float:
+    return time.perf_counter() - began_s
 
 
 # --- telling --------------------------------------------------------------------------------
@@ -245,6 +251,7 @@ def report(found: Sequence[Figures]) -> dict[str, Any]:
             "ready_s": round(one.ready_s, 2),
             "ready_cpu_s": round(one.busy_s, 2),
             "resident_mb": round(one.resident_mb),
+            "joules": None if np.isnan(one.joules_thought) else round(one.joules_thought, 4),
             "degrees": round(one.verdict.degrees, 4),
             "right": not one.why,
         }
