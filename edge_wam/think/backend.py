@@ -7,6 +7,7 @@ only ever read through a record that states their sha256 (think/store.py), never
 from __future__ import annotations
 
 import contextlib
+import math
 import signal
 import subprocess
 import sys
@@ -31,7 +32,9 @@ OUTPUTS = {
     "act": ("velocity", "act_kv"),
     "dream": ("frames",),
 }
-RUNTIMES = ("openvino", "tensorrt", "tensorrt-cudagraph", "torch", "torch-cuda")
+APART = "openvino-apart"  # OpenVINO with GELU as nodes of its own; see _apart
+RUNTIMES = ("openvino", APART, "tensorrt", "tensorrt-cudagraph", "torch", "torch-cuda")
+GELU_CUBIC = 0.044715  # x * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x^3))) / 2, arXiv 1606.08415
 HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}  # of the arithmetic that is not int8
 
 
@@ -43,9 +46,14 @@ class Settings(NamedTuple):
     threads: int = 1
     runtime: str = "openvino"
 
+    @property
+    def by_openvino(self) -> bool:
+        return self.runtime in ("openvino", APART)
+
     def __str__(self) -> str:
-        if self.runtime == "openvino":
-            return f"{self.arithmetic}, {self.threads} thread{'s' if self.threads > 1 else ''}"
+        if self.by_openvino:
+            how = ", GELU apart" if self.runtime == APART else ""
+            return f"{self.arithmetic}, {self.threads} thread{'s' if self.threads > 1 else ''}{how}"
         return f"{self.arithmetic}, {self.runtime}"
 
 
@@ -138,7 +146,10 @@ def _read(
         path = folder / f"{name}.onnx" if compiled is None else compiled / f"{name}.blob"
         try:
             if compiled is None:
-                return core.compile_model(core.read_model(str(path)), "CPU", how)
+                model = core.read_model(str(path))
+                if settings.runtime == APART:
+                    _apart(openvino, model)
+                return core.compile_model(model, "CPU", how)
             memory[name] = np.fromfile(path, np.uint8)
             return core.import_model(openvino.Tensor(memory[name], shared_memory=True), "CPU", how)
         except (RuntimeError, OSError) as error:
@@ -151,6 +162,23 @@ def _read(
         others = [beside.submit(read, name) for name in GRAPHS[1:]]
         made = [read(GRAPHS[0]), *(other.result() for other in others)]
     return dict(zip(GRAPHS, made, strict=True))
+
+
+def _apart(openvino: Any, model: Any) -> None:
+    """Write every GELU (by tanh) of a graph as x * sigmoid(...), which is the same function.
+
+    OpenVINO makes a product and the GELU behind it one kernel, and on a processor with AVX2 alone that kernel
+    is slower than its best product and a few elementwise operations, by a sixth of an act (LOG.md). Elsewhere
+    it may be the better one: `edge-wam compile` measures both.
+    """
+    ops, number = openvino.opset13, np.float32
+    for node in model.get_ordered_ops():
+        if node.get_type_name() != "Gelu" or node.get_attributes()["approximation_mode"].upper() != "TANH":
+            continue
+        x = node.input_value(0)
+        bent = ops.add(ops.multiply(ops.multiply(x, x), number(GELU_CUBIC)), number(1))
+        inner = ops.multiply(bent, ops.multiply(x, number(2 * math.sqrt(2 / math.pi))))
+        node.output(0).replace(ops.multiply(x, ops.sigmoid(inner)).output(0))
 
 
 def _check_survived(folder: Path, settings: Settings) -> None:

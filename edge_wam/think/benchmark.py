@@ -136,7 +136,7 @@ def _shares(
         return float("nan"), float("nan")
     gflop = float(context) + manifest.steps * float(act)  # type: ignore[arg-type]
     weight_bytes = {"fp32": 4, "int8": 1}.get(one.precision, 2) * float(parameters)  # type: ignore[arg-type]
-    if one.settings.runtime != "openvino":
+    if not one.settings.by_openvino:
         peak = probe.peak_gflop_s(Settings("fp32", one.settings.threads))
     else:
         peak = probe.peak_gflop_s(one.settings, int8=one.precision == "int8")

@@ -75,7 +75,7 @@ def _compiled(folder: Path, built: Path, key: store.Key, threads: int) -> Opened
     manifest = manifests.load(model)
     # Threads are compiled in; another number wants another engine, from the same model and arithmetic.
     arithmetic, count, runtime = choice.settings
-    compiled = built if runtime != "openvino" or threads in (0, count) else None
+    compiled = built if not choice.settings.by_openvino or threads in (0, count) else None
     engine = Engine(model, manifest, threads or count, arithmetic, compiled, runtime)
     verdict = _pass(engine, folder)
     expected = str(choice.measured.get("answer", ""))

@@ -23,7 +23,7 @@ import numpy as np
 from edge_wam.errors import EdgeWamError, EngineError
 from edge_wam.manifest import Manifest, hashes
 from edge_wam.think import gate, store
-from edge_wam.think.backend import GRAPHS, OpenVino, Settings, arithmetics
+from edge_wam.think.backend import APART, GRAPHS, OpenVino, Settings, arithmetics
 from edge_wam.think.engine import Engine
 from edge_wam.think.machine import has_gpu, has_tensorrt
 from edge_wam.think.rehearsal import interleaved, observations, thinker
@@ -70,7 +70,8 @@ def candidates(every: dict[str, Manifest], precision: str, threads: int) -> list
             if manifest.precision != "fp32" and arithmetic != arithmetics()[-1]:
                 continue  # what is not int8 in an INT8 graph takes the fastest arithmetic there is
             if precision in ("", what):
-                found += [Candidate(name, Settings(arithmetic, count), what) for count in counts]
+                ways = ("openvino", APART) if arithmetic == "fp32" else ("openvino",)
+                found += [Candidate(name, Settings(arithmetic, n, w), what) for n in counts for w in ways]
         what = "fp16" if manifest.precision == "fp32" else manifest.precision
         if has_gpu() and precision in ("", what):
             runtimes = [*(("tensorrt-cudagraph", "tensorrt") if has_tensorrt() else ()), "torch-cuda"]
@@ -164,7 +165,7 @@ def opened(
     try:
         return one, Engine(base / one.model, manifest, threads, arithmetic, built, runtime)
     except EngineError:
-        if arithmetic in ("fp32", one.precision) or runtime != "openvino":
+        if arithmetic in ("fp32", one.precision) or not one.settings.by_openvino:
             raise
     plain = one._replace(settings=one.settings._replace(arithmetic="fp32"))
     return plain, Engine(base / one.model, manifest, threads, "fp32")

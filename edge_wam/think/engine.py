@@ -189,7 +189,7 @@ class Engine:
 
 
 def _backend(folder: Path, settings: Settings, compiled: Path | None) -> Backend:
-    if settings.runtime == "openvino":
+    if settings.by_openvino:
         return OpenVino(folder, settings, compiled)
     try:
         from edge_wam.think import torch_backend
