@@ -20,8 +20,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from edge_wam.errors import EdgeWamError, EngineError
-from edge_wam.manifest import Manifest, hashes
+from edge_wam.errors import EdgeWamError, EngineError, reasons
+from edge_wam.manifest import Manifest, hashes, verify_files
 from edge_wam.think import gate, store
 from edge_wam.think.backend import APART, GRAPHS, OpenVino, Settings, arithmetics
 from edge_wam.think.engine import Engine
@@ -63,11 +63,11 @@ def candidates(every: dict[str, Manifest], precision: str, threads: int) -> list
     """What is worth building here; precision and threads ('' and 0: any) narrow it down."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     counts = [threads] if threads else [n for n in THREADS if n <= max(1, cores - 1)]
-    found = []
+    found, able = [], _arithmetics()
     for name, manifest in every.items():
-        for arithmetic in arithmetics():
+        for arithmetic in able:
             what = arithmetic if manifest.precision == "fp32" else manifest.precision
-            if manifest.precision != "fp32" and arithmetic != arithmetics()[-1]:
+            if manifest.precision != "fp32" and arithmetic != able[-1]:
                 continue  # what is not int8 in an INT8 graph takes the fastest arithmetic there is
             if precision in ("", what):
                 ways = ("openvino", APART) if arithmetic == "fp32" else ("openvino",)
@@ -77,11 +77,21 @@ def candidates(every: dict[str, Manifest], precision: str, threads: int) -> list
             runtimes = [*(("tensorrt-cudagraph", "tensorrt") if has_tensorrt() else ()), "torch-cuda"]
             found += [Candidate(name, Settings("fp16", 1, runtime), what) for runtime in runtimes]
     if not found:
-        able = sorted({*arithmetics(), *(m.precision for m in every.values())})
+        known = sorted({*able, *(m.precision for m in every.values())})
         raise EngineError(
-            f"--precision: nothing of '{precision}' can be run here; there is: {', '.join(able)}"
+            f"--precision: nothing of '{precision}' can be run here; there is: {', '.join(known)}"
         )
     return found
+
+
+def _arithmetics() -> tuple[str, ...]:
+    """OpenVINO's; none where there is none, if there is a GPU to do without."""
+    try:
+        return arithmetics()
+    except EngineError:
+        if has_gpu():
+            return ()
+        raise
 
 
 def build(
@@ -91,6 +101,7 @@ def build(
     from tqdm import tqdm
 
     every = store.variants(folder)
+    verify_files(folder, every[folder.name])  # what is not the model is not worth a candidate
     key, base = store.key_of(every), folder.resolve().parent
     wanted = candidates(every, precision, threads)
     golden, shown = folder / "golden.safetensors", observations(folder, every[folder.name])
@@ -107,9 +118,8 @@ def build(
             bar.update()
         if not engines:
             raise EngineError(
-                "no engine passed the gate: "
-                + "; ".join(f"{line.candidate.label}: {line.why}" for line in lines)
-                + f". Try: another version of openvino, or export the model in {folder} again"
+                f"no engine passed the gate; try: export the model in {folder} again. "
+                + reasons((line.candidate.label, line.why) for line in lines)
             )
         quick = {one.label: thinker(engine) for one, engine in engines.items()}
         seconds = interleaved(quick, shown, rounds, lambda done: bar.update())

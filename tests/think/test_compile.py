@@ -188,6 +188,32 @@ def test_an_unknown_precision_names_what_there_is(model_folder, tmp_path):
         compile.build(model_folder, tmp_path, precision="fp8", quiet=True)
 
 
+def test_a_model_that_is_not_itself_is_refused_before_anything_is_built_and_once(model_folder, tmp_path):
+    copy = Path(shutil.copytree(model_folder, tmp_path / "model"))
+    (copy / "act.onnx").write_bytes(b"another")
+    with pytest.raises(ManifestError, match=r"act\.onnx is not the file of this manifest"):
+        compile.build(copy, tmp_path / "state", quiet=True)
+    assert not (tmp_path / "state").exists()
+
+
+def test_candidates_that_fail_for_one_reason_are_named_together(model_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(compile, "opened", lambda one, *_: (_ for _ in ()).throw(EngineError("too tired")))
+    with pytest.raises(
+        EngineError, match=r"fp32, 1 thread / fp32, 1 thread, GELU apart / .*: too tired$"
+    ) as e:
+        compile.build(model_folder, tmp_path, threads=1, quiet=True)
+    assert str(e.value).count("too tired") == 1
+    assert list((tmp_path / "engines").iterdir()) == []
+
+
+def test_a_gpu_does_without_openvino_and_a_processor_does_not(model_folder, no_openvino, monkeypatch):
+    every = store.variants(model_folder)
+    with pytest.raises(EngineError, match="package openvino"):
+        compile.candidates(every, "", 1)
+    monkeypatch.setattr(compile, "has_gpu", lambda: True)
+    assert {one.settings.runtime for one in compile.candidates(every, "", 1)} == {"torch-cuda"}
+
+
 def test_a_tensorrt_engine_is_built_once_for_both_ways_to_run_it(model_folder, tmp_path, monkeypatch):
     """As far as it goes without a GPU: both are built for, and neither can be loaded."""
     from edge_wam.train import tensorrt
