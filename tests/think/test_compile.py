@@ -296,17 +296,36 @@ def test_killed_at_any_instant_there_is_a_whole_engine_or_none(model_folder, tmp
     key = store.key_of(store.variants(model_folder))
     target = store.place(tmp_path, model_folder.name, key)
     words = [sys.executable, "-m", "edge_wam", "compile", "--model", str(model_folder), "--threads", "1"]
-    words += ["--state", str(tmp_path), "--rounds", "1"]
-    rng, whole = random.Random(0), 0
-    for delay_s in (0.5, 1.0, *(rng.uniform(1, 4) for _ in range(8))):
-        child = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(delay_s)
+    words += ["--state", str(tmp_path), "--rounds", "1", "--precision", "fp32"]
+
+    def run():
+        return subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    began_s = time.monotonic()
+    assert run().wait() == 0
+    took_s = time.monotonic() - began_s
+    rng, seen = random.Random(0), []
+    # Five instants anywhere, and five as soon as something is there that could be taken for an engine.
+    for moment in (None, "*.blob", None, "*.blob", None, store.FILE, None, store.FILE, None, "table.md"):
+        if target.exists() and moment != "*.blob":  # half of the time there is an engine to be lost
+            shutil.rmtree(target)
+        before = target.exists()
+        child, end_s = run(), time.monotonic() + rng.uniform(0.1, 1.0) * took_s
+        while child.poll() is None:
+            if moment is None and time.monotonic() > end_s:
+                break
+            if moment and list(target.parent.glob(f".*.{child.pid}.draft/{moment}")):
+                break
+            time.sleep(0.001)
         child.kill()
         child.wait()
-        if target.exists():
+        whole = target.exists()
+        if whole:
+            assert all(path.suffix in (".blob", ".toml", ".md") for path in target.iterdir())
             assert store.read(target, key).files
-            whole += 1
-    compile.build(model_folder, tmp_path, threads=1, rounds=1, quiet=True)
+        seen.append((before, whole, len(list(target.parent.glob(".*.draft")))))
+    assert any(drafts for _, _, drafts in seen), seen  # some died amid it
+    compile.build(model_folder, tmp_path, precision="fp32", threads=1, rounds=1, quiet=True)
     assert [path.name for path in target.parent.iterdir()] == [target.name]  # drafts are swept away
 
 
