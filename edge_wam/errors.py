@@ -51,3 +51,11 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """` (did you mean 'x'?)` for the closest known word, or '' if none is close."""
     close = difflib.get_close_matches(word, list(known), n=1)
     return f" (did you mean '{close[0]}'?)" if close else ""
+
+
+def reasons(failures: Iterable[tuple[str, str]]) -> str:
+    """(who, why) as one text; whoever failed for the same reason is named together."""
+    by: dict[str, list[str]] = {}
+    for who, why in failures:
+        by.setdefault(why, []).append(who)
+    return "; ".join(f"{' / '.join(every)}: {why}" for why, every in by.items())

@@ -6,12 +6,18 @@ only ever read through a record that states their sha256 (think/store.py), never
 
 from __future__ import annotations
 
-import io
+import contextlib
+import math
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from edge_wam.errors import EngineError
 
@@ -26,7 +32,9 @@ OUTPUTS = {
     "act": ("velocity", "act_kv"),
     "dream": ("frames",),
 }
-RUNTIMES = ("openvino", "tensorrt", "tensorrt-cudagraph", "torch", "torch-cuda")
+APART = "openvino-apart"  # OpenVINO with GELU as nodes of its own; see _apart
+RUNTIMES = ("openvino", APART, "tensorrt", "tensorrt-cudagraph", "torch", "torch-cuda")
+GELU_CUBIC = 0.044715  # x * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x^3))) / 2, arXiv 1606.08415
 HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}  # of the arithmetic that is not int8
 
 
@@ -38,9 +46,14 @@ class Settings(NamedTuple):
     threads: int = 1
     runtime: str = "openvino"
 
+    @property
+    def by_openvino(self) -> bool:
+        return self.runtime in ("openvino", APART)
+
     def __str__(self) -> str:
-        if self.runtime == "openvino":
-            return f"{self.arithmetic}, {self.threads} thread{'s' if self.threads > 1 else ''}"
+        if self.by_openvino:
+            how = ", GELU apart" if self.runtime == APART else ""
+            return f"{self.arithmetic}, {self.threads} thread{'s' if self.threads > 1 else ''}{how}"
         return f"{self.arithmetic}, {self.runtime}"
 
 
@@ -57,7 +70,9 @@ class OpenVino:
         openvino_package()
         if compiled is None and settings.arithmetic != "fp32":
             _check_survived(folder, settings)
-        self._models = _read(folder, settings, compiled)
+        # A model that was compiled before is used where it lies in memory: that has to live as long.
+        self._memory: dict[str, NDArray[np.uint8]] = {}
+        self._models = _read(folder, settings, compiled, self._memory)
         self._requests = {name: model.create_infer_request() for name, model in self._models.items()}
 
     def run(self, name: str, inputs: dict[str, Any]) -> dict[str, Any]:
@@ -95,7 +110,8 @@ def properties(settings: Settings) -> dict[str, Any]:
 def openvino_package() -> Any:
     """OpenVINO, or an EngineError that says how to get it."""
     try:
-        import openvino
+        with _without_converter():
+            import openvino
     except ImportError as error:
         raise EngineError(
             f"the CPU engine needs the package openvino ({error}); try: pip install openvino"
@@ -103,21 +119,66 @@ def openvino_package() -> Any:
     return openvino
 
 
-def _read(folder: Path, settings: Settings, compiled: Path | None) -> dict[str, Any]:
-    """The graphs of a folder, compiled now, or read from the folder in which they lie compiled."""
-    core, how = openvino_package().Core(), properties(settings)
-    models: dict[str, Any] = {}
-    for name in GRAPHS:
+@contextlib.contextmanager
+def _without_converter() -> Iterator[None]:
+    """OpenVINO comes without its converter of other frameworks' models, as it does where that is not
+    installed: half of the time and 16 MB of an import, for nothing that a robot does."""
+    name = "openvino.tools.ovc"
+    if "openvino" in sys.modules:
+        yield
+        return
+    sys.modules[name] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[name]
+
+
+def _read(
+    folder: Path, settings: Settings, compiled: Path | None, memory: dict[str, NDArray[np.uint8]]
+) -> dict[str, Any]:
+    """The graphs of a folder, compiled now, or read (into `memory`) from where they lie compiled: on two
+    threads, for a robot waits for it."""
+    openvino = openvino_package()
+    core, how = openvino.Core(), properties(settings)
+
+    def read(name: str) -> Any:
         path = folder / f"{name}.onnx" if compiled is None else compiled / f"{name}.blob"
         try:
             if compiled is None:
-                models[name] = core.compile_model(core.read_model(str(path)), "CPU", how)
-            else:
-                models[name] = core.import_model(io.BytesIO(path.read_bytes()), "CPU", how)
+                model = core.read_model(str(path))
+                if settings.runtime == APART:
+                    _apart(openvino, model)
+                return core.compile_model(model, "CPU", how)
+            memory[name] = np.fromfile(path, np.uint8)
+            return core.import_model(openvino.Tensor(memory[name], shared_memory=True), "CPU", how)
         except (RuntimeError, OSError) as error:
             verb = "compiled" if compiled is None else "loaded"
             raise EngineError(f"{path} cannot be {verb}: {_line(error)}") from None
-    return models
+
+    if compiled is None:  # at once would take 25 MB more, and time from whoever works beside it
+        return {name: read(name) for name in GRAPHS}
+    with ThreadPoolExecutor(1) as beside:  # the largest here, the others there
+        others = [beside.submit(read, name) for name in GRAPHS[1:]]
+        made = [read(GRAPHS[0]), *(other.result() for other in others)]
+    return dict(zip(GRAPHS, made, strict=True))
+
+
+def _apart(openvino: Any, model: Any) -> None:
+    """Write every GELU (by tanh) of a graph as x * sigmoid(...), which is the same function.
+
+    OpenVINO makes a product and the GELU behind it one kernel, and on a processor with AVX2 alone that kernel
+    is slower than its best product and a few elementwise operations, by a sixth of an act (LOG.md). Elsewhere
+    it may be the better one: `edge-wam compile` measures both.
+    """
+    ops, number = openvino.opset13, np.float32
+    for node in model.get_ordered_ops():
+        if node.get_type_name() != "Gelu" or node.get_attributes()["approximation_mode"].upper() != "TANH":
+            continue
+        x = node.input_value(0)
+        bent = ops.add(ops.multiply(ops.multiply(x, x), number(GELU_CUBIC)), number(1))
+        inner = ops.multiply(bent, ops.multiply(x, number(2 * math.sqrt(2 / math.pi))))
+        node.output(0).replace(ops.multiply(x, ops.sigmoid(inner)).output(0))
 
 
 def _check_survived(folder: Path, settings: Settings) -> None:
@@ -143,4 +204,4 @@ def _line(error: Exception) -> str:
 
 
 if __name__ == "__main__":
-    _read(Path(sys.argv[1]), Settings(sys.argv[2], int(sys.argv[3])), None)
+    _read(Path(sys.argv[1]), Settings(sys.argv[2], int(sys.argv[3])), None, {})

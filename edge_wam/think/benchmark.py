@@ -3,7 +3,7 @@
 All take turns on real frames, from frames to joint targets, so trust the ratios. Beside the latencies: which
 share of a thought is the network's (the rest is cropping, scaling and copying), how much of the processor's
 peak and of its memory's bandwidth that share reaches (both measured by probe.py), how long a fresh process
-takes until it is ready and how much memory it then holds, and energy, where the processor tells.
+takes until it is ready and how much memory it then holds, and energy, where the machine tells (energy.py).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -23,8 +24,8 @@ from numpy.typing import NDArray
 from edge_wam.errors import EdgeWamError, EngineError
 from edge_wam.manifest import Manifest
 from edge_wam.think import compile as compiling
-from edge_wam.think import gate, probe, store
-from edge_wam.think.backend import Settings
+from edge_wam.think import energy, gate, probe, store
+from edge_wam.think.backend import OpenVino, Settings
 from edge_wam.think.compile import Candidate
 from edge_wam.think.engine import Engine
 from edge_wam.think.machine import machine
@@ -34,6 +35,7 @@ from edge_wam.types import FloatArray, Observation
 
 WORSE = 1.15  # times slower against the reference than the baseline says: more than noise
 FORMAT = 1
+ENERGY_THOUGHTS, ENERGY_S = 50, 2.0  # at least so many, for so long: rails are sampled
 
 
 class Figures(NamedTuple):
@@ -46,6 +48,7 @@ class Figures(NamedTuple):
     share_compute: float
     share_memory: float
     ready_s: float
+    busy_s: float
     resident_mb: float
     joules_thought: float
     verdict: gate.Verdict
@@ -99,15 +102,13 @@ def measure(folder: Path, threads: int, rounds: int, tell: Callable[[int], objec
     found = []
     for label, (one, engine, verdict) in engines.items():
         network_s = float(np.median(parts[label].network_s[-rounds:]))
-        ready_s, resident_mb = fresh(base / one.model, one.settings)
         found.append(
             Figures(
                 label,
                 1e3 * seconds[label],
                 1e3 * network_s,
                 *_shares(engine.manifest, one, network_s, bandwidth),
-                ready_s,
-                resident_mb,
+                *_started(engine, base / one.model, golden),
                 _joules(parts[label], shown),
                 verdict,
                 verdict.failure(one.precision),
@@ -135,7 +136,7 @@ def _shares(
         return float("nan"), float("nan")
     gflop = float(context) + manifest.steps * float(act)  # type: ignore[arg-type]
     weight_bytes = {"fp32": 4, "int8": 1}.get(one.precision, 2) * float(parameters)  # type: ignore[arg-type]
-    if one.settings.runtime != "openvino":
+    if not one.settings.by_openvino:
         peak = probe.peak_gflop_s(Settings("fp32", one.settings.threads))
     else:
         peak = probe.peak_gflop_s(one.settings, int8=one.precision == "int8")
@@ -143,36 +144,69 @@ def _shares(
 
 
 _FRESH = """
-import sys
+import sys, time
 from pathlib import Path
 from edge_wam import manifest as manifests
+from edge_wam.think import gate, worker
 from edge_wam.think.engine import Engine
-folder = Path(sys.argv[1])
-Engine(folder, manifests.load(folder), int(sys.argv[3]), sys.argv[2], runtime=sys.argv[4])
-status = Path("/proc/self/status").read_text()
-print(next((line.split()[1] for line in status.splitlines() if line.startswith("VmRSS")), "nan"))
+folder, arithmetic, threads, runtime, golden, *compiled = sys.argv[1:]
+where = Path(compiled[0]) if compiled else None
+engine = Engine(Path(folder), manifests.load(Path(folder)), int(threads), arithmetic, where, runtime)
+gate.examine(engine, Path(golden))
+status = Path("/proc/self/status")
+lines = status.read_text().splitlines() if status.exists() else []
+print(time.process_time(), next((line.split()[1] for line in lines if line.startswith("VmRSS")), "nan"))
 """
 
 
-def fresh(folder: Path, settings: Settings) -> tuple[float, float]:
-    """Seconds from nothing to a verified engine in a process of its own, and the MB it then holds."""
+class Start(NamedTuple):
+    """From nothing to an engine that has passed the gate: seconds on the clock, seconds of processors (which
+    a busy machine changes less), and the MB that the process then holds."""
+
+    ready_s: float
+    busy_s: float
+    resident_mb: float
+
+
+def fresh(folder: Path, settings: Settings, golden: Path, compiled: Path | None = None) -> Start:
+    """A process of its own that does what the policy process does before it says that it is ready."""
+    words = [sys.executable, "-c", _FRESH, *map(str, (folder, *settings, golden))]
+    words += [] if compiled is None else [str(compiled)]
     began_s = time.perf_counter()
-    words = [sys.executable, "-c", _FRESH, str(folder), *map(str, settings)]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=600)
-    if done.returncode:
-        raise EngineError(f"a fresh process cannot load {folder}: {done.stderr.strip().splitlines()[-1]}")
-    return time.perf_counter() - began_s, float(done.stdout) / 1024
+    child = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    said = child.stdout.readline()  # not its end: that takes time, too, which no robot waits for
+    ready_s = time.perf_counter() - began_s
+    _, complaint = child.communicate(timeout=600)
+    if child.returncode or not said:
+        raise EngineError(f"a fresh process cannot load {folder}: {complaint.strip().splitlines()[-1]}")
+    busy_s, resident_kb = map(float, said.split())
+    return Start(ready_s, busy_s, resident_kb / 1024)
 
 
-def _joules(run: Parts, shown: Sequence[Observation], thoughts: int = 50) -> float:
-    """Joules a thought, of the whole processor, NaN where it does not tell."""
-    before = probe.energy_j()
-    if before is None:
+def _started(engine: Engine, folder: Path, golden: Path) -> Start:
+    """The start of an engine, from what was compiled of it, as on a robot."""
+    if not isinstance(engine.backend, OpenVino):
+        return fresh(folder, engine.settings, golden)
+    with tempfile.TemporaryDirectory() as compiled:
+        engine.backend.save(Path(compiled))
+        return fresh(folder, engine.settings, golden, Path(compiled))
+
+
+def _joules(run: Parts, shown: Sequence[Observation]) -> float:
+    """Joules a thought, of all that hangs on the supply (energy.py); NaN where nobody tells."""
+    if not energy.told():
         return float("nan")
-    for index in range(thoughts):
-        run(shown[index % len(shown)])
-    after = probe.energy_j()
-    return float("nan") if after is None else (after - before) / thoughts
+    with energy.measured() as spent:
+        count, began_s = 0, time.perf_counter()
+        while count < ENERGY_THOUGHTS or (count < 100 * ENERGY_THOUGHTS and _since(began_s) < ENERGY_S):
+            run(shown[count % len(shown)])
+            count += 1
+    return spent.joules / count
+
+
+def _since(began_s: float) -> float:
+    return time.perf_counter() - began_s
 
 
 # --- telling --------------------------------------------------------------------------------
@@ -182,7 +216,7 @@ def table(found: Sequence[Figures]) -> str:
     """Markdown; '-' where nothing is known."""
     rows = [
         "| engine | p50 ms | p90 ms | p99 ms | max ms | network ms | overhead | of peak | of bandwidth "
-        "| ready s | MB | J | cosine | degrees off |",
+        "| ready s (CPU) | MB | J | cosine | degrees off |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for one in found:
@@ -191,8 +225,9 @@ def table(found: Sequence[Figures]) -> str:
         shares = " | ".join(_percent(share) for share in (overhead, one.share_compute, one.share_memory))
         joules = "-" if np.isnan(one.joules_thought) else f"{one.joules_thought:.3f}"
         rows.append(
-            f"| {one.label} | {times} | {one.network_ms:.2f} | {shares} | {one.ready_s:.2f} | "
-            f"{one.resident_mb:.0f} | {joules} | {one.verdict.cosine:.6f} | "
+            f"| {one.label} | {times} | {one.network_ms:.2f} | {shares} | "
+            f"{one.ready_s:.2f} ({one.busy_s:.2f}) | {one.resident_mb:.0f} | {joules} | "
+            f"{one.verdict.cosine:.6f} | "
             f"{one.why or f'{one.verdict.degrees:.3f}'} |"
         )
     return "\n".join(rows)
@@ -214,7 +249,9 @@ def report(found: Sequence[Figures]) -> dict[str, Any]:
             "network_ms": round(one.network_ms, 3),
             "times_reference": round(float(np.median(ratio)), 4),
             "ready_s": round(one.ready_s, 2),
+            "ready_cpu_s": round(one.busy_s, 2),
             "resident_mb": round(one.resident_mb),
+            "joules": None if np.isnan(one.joules_thought) else round(one.joules_thought, 4),
             "degrees": round(one.verdict.degrees, 4),
             "right": not one.why,
         }

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from edge_wam import manifest as manifests
-from edge_wam.errors import EdgeWamError, EngineError
+from edge_wam.errors import EdgeWamError, EngineError, reasons
 from edge_wam.manifest import Manifest, verify_files
 from edge_wam.think import gate, store
 from edge_wam.think.backend import Settings
@@ -45,17 +45,17 @@ def open_engine(
         except EdgeWamError as error:
             say(f"the compiled engine is not used: {error}. Going on with the model's own graphs, which "
                 f"may be slower; try: edge-wam compile")  # fmt: skip
-    failures = []
+    failures: list[tuple[str, str]] = []
     for arithmetic, count, runtime in fallbacks(threads):
         try:
             engine = Engine(folder, manifest, count, arithmetic, None, runtime)
             _pass(engine, folder)
         except EdgeWamError as error:
-            failures.append(f"{runtime}: {error}")
-            say(f"the model does not run on {failures[-1]}")
+            failures.append((runtime, str(error)))
+            say(f"the model does not run on {runtime}: {error}")
             continue
         return Opened(manifest, engine, f"{folder.name}, {engine.settings}, not compiled")
-    raise EngineError("nothing here runs the model. " + "; ".join(failures))
+    raise EngineError(f"nothing here runs the model. {reasons(failures)}")
 
 
 def fallbacks(threads: int) -> list[Settings]:
@@ -75,7 +75,7 @@ def _compiled(folder: Path, built: Path, key: store.Key, threads: int) -> Opened
     manifest = manifests.load(model)
     # Threads are compiled in; another number wants another engine, from the same model and arithmetic.
     arithmetic, count, runtime = choice.settings
-    compiled = built if runtime != "openvino" or threads in (0, count) else None
+    compiled = built if not choice.settings.by_openvino or threads in (0, count) else None
     engine = Engine(model, manifest, threads or count, arithmetic, compiled, runtime)
     verdict = _pass(engine, folder)
     expected = str(choice.measured.get("answer", ""))

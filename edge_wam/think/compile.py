@@ -20,10 +20,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from edge_wam.errors import EdgeWamError, EngineError
-from edge_wam.manifest import Manifest, hashes
+from edge_wam.errors import EdgeWamError, EngineError, reasons
+from edge_wam.manifest import Manifest, hashes, verify_files
 from edge_wam.think import gate, store
-from edge_wam.think.backend import GRAPHS, OpenVino, Settings, arithmetics
+from edge_wam.think.backend import APART, GRAPHS, OpenVino, Settings, arithmetics
 from edge_wam.think.engine import Engine
 from edge_wam.think.machine import has_gpu, has_tensorrt
 from edge_wam.think.rehearsal import interleaved, observations, thinker
@@ -63,24 +63,35 @@ def candidates(every: dict[str, Manifest], precision: str, threads: int) -> list
     """What is worth building here; precision and threads ('' and 0: any) narrow it down."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     counts = [threads] if threads else [n for n in THREADS if n <= max(1, cores - 1)]
-    found = []
+    found, able = [], _arithmetics()
     for name, manifest in every.items():
-        for arithmetic in arithmetics():
+        for arithmetic in able:
             what = arithmetic if manifest.precision == "fp32" else manifest.precision
-            if manifest.precision != "fp32" and arithmetic != arithmetics()[-1]:
+            if manifest.precision != "fp32" and arithmetic != able[-1]:
                 continue  # what is not int8 in an INT8 graph takes the fastest arithmetic there is
             if precision in ("", what):
-                found += [Candidate(name, Settings(arithmetic, count), what) for count in counts]
+                ways = ("openvino", APART) if arithmetic == "fp32" else ("openvino",)
+                found += [Candidate(name, Settings(arithmetic, n, w), what) for n in counts for w in ways]
         what = "fp16" if manifest.precision == "fp32" else manifest.precision
         if has_gpu() and precision in ("", what):
             runtimes = [*(("tensorrt-cudagraph", "tensorrt") if has_tensorrt() else ()), "torch-cuda"]
             found += [Candidate(name, Settings("fp16", 1, runtime), what) for runtime in runtimes]
     if not found:
-        able = sorted({*arithmetics(), *(m.precision for m in every.values())})
+        known = sorted({*able, *(m.precision for m in every.values())})
         raise EngineError(
-            f"--precision: nothing of '{precision}' can be run here; there is: {', '.join(able)}"
+            f"--precision: nothing of '{precision}' can be run here; there is: {', '.join(known)}"
         )
     return found
+
+
+def _arithmetics() -> tuple[str, ...]:
+    """OpenVINO's; none where there is none, if there is a GPU to do without."""
+    try:
+        return arithmetics()
+    except EngineError:
+        if has_gpu():
+            return ()
+        raise
 
 
 def build(
@@ -90,6 +101,7 @@ def build(
     from tqdm import tqdm
 
     every = store.variants(folder)
+    verify_files(folder, every[folder.name])  # what is not the model is not worth a candidate
     key, base = store.key_of(every), folder.resolve().parent
     wanted = candidates(every, precision, threads)
     golden, shown = folder / "golden.safetensors", observations(folder, every[folder.name])
@@ -106,9 +118,8 @@ def build(
             bar.update()
         if not engines:
             raise EngineError(
-                "no engine passed the gate: "
-                + "; ".join(f"{line.candidate.label}: {line.why}" for line in lines)
-                + f". Try: another version of openvino, or export the model in {folder} again"
+                f"no engine passed the gate; try: export the model in {folder} again. "
+                + reasons((line.candidate.label, line.why) for line in lines)
             )
         quick = {one.label: thinker(engine) for one, engine in engines.items()}
         seconds = interleaved(quick, shown, rounds, lambda done: bar.update())
@@ -164,7 +175,7 @@ def opened(
     try:
         return one, Engine(base / one.model, manifest, threads, arithmetic, built, runtime)
     except EngineError:
-        if arithmetic in ("fp32", one.precision) or runtime != "openvino":
+        if arithmetic in ("fp32", one.precision) or not one.settings.by_openvino:
             raise
     plain = one._replace(settings=one.settings._replace(arithmetic="fp32"))
     return plain, Engine(base / one.model, manifest, threads, "fp32")

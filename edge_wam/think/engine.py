@@ -8,6 +8,7 @@ side.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ from edge_wam.types import ImageArray
 ROW_TOLERANCE = 0.02  # standard deviations of a row; a tenth of a millimetre at the fingertip, about
 FRAME_TOLERANCE = 0.05  # unit scale: three grey levels of 256
 PROGRESS_TOLERANCE = 0.02  # of how far it is, and of the chance that it is done
+QUESTIONS, NANS = ("images", "tokens", "state", "noise", "committed"), ("committed",)
 FILES = (*(f"{name}.onnx" for name in GRAPHS), "weights.safetensors", "golden.safetensors")
 
 
@@ -52,6 +54,19 @@ class Agreement(NamedTuple):
     rows: float
     frames: float
     progress: float = 0.0
+
+
+class Answered(NamedTuple):
+    """What a golden batch asked, by name, and the rows (N, K, J) that were answered."""
+
+    asked: Mapping[str, NDArray[Any]]
+    rows: Float32
+
+    def to(self, asked: Mapping[str, NDArray[Any]]) -> bool:
+        """Whether these were the questions."""
+        return all(
+            np.array_equal(self.asked[name], asked[name], equal_nan=name in NANS) for name in QUESTIONS
+        )
 
 
 # In INT8 a sum that ends a hair's breadth on the other side of a half rounds to the next whole number, and
@@ -87,6 +102,7 @@ class Engine:
         began_s = time.monotonic()
         self.manifest, self.settings = manifest, Settings(arithmetic, threads, runtime)
         self.backend: Backend = _backend(folder, self.settings, compiled)
+        self.answered: Answered | None = None
         self.agreement = self.verify(folder / "golden.safetensors")
         self.load_s = time.monotonic() - began_s
 
@@ -142,17 +158,20 @@ class Engine:
         if not len(golden["tokens"]):
             raise EngineError(f"{path} is empty: nothing says that the engine computes what was trained")
         rows_error = frames_error = progress_error = 0.0
+        answers = []
         for index in range(len(golden["tokens"])):
             context = self.context(golden["images"][index], golden["tokens"][index], golden["state"][index])
             actions = self.act(
                 context, golden["noise"][index], self.manifest.steps, golden["committed"][index]
             )
+            answers.append(actions.rows)
             frames = self._imagine(actions, golden["video_noise"][index].astype(np.float32))
             rows_error = max(rows_error, _distance(actions.rows, golden["rows"][index]))
             frames_error = max(frames_error, _distance(frames, golden["frames"][index].astype(np.float32)))
             if context.progress is not None and "progress" in golden:
                 truth = _chance(golden["progress"][index])
                 progress_error = max(progress_error, _distance(context.progress, truth))
+        self.answered = Answered({name: golden[name] for name in QUESTIONS}, np.stack(answers))
         found, allowed = (
             Agreement(rows_error, frames_error, progress_error),
             tolerance(self.manifest.precision, self.settings.arithmetic),
@@ -170,7 +189,7 @@ class Engine:
 
 
 def _backend(folder: Path, settings: Settings, compiled: Path | None) -> Backend:
-    if settings.runtime == "openvino":
+    if settings.by_openvino:
         return OpenVino(folder, settings, compiled)
     try:
         from edge_wam.think import torch_backend

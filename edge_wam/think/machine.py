@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from edge_wam.errors import EngineError
@@ -40,6 +39,8 @@ def machine() -> dict[str, str]:
             "abilities": " ".join(able),
         }
     if has_gpu():
+        from importlib.metadata import PackageNotFoundError, version
+
         import torch
 
         for name in _PACKAGES:

@@ -4,7 +4,6 @@ come near them. Limits to hold figures against, not benchmarks of their own."""
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,6 @@ from edge_wam.think.backend import Settings, openvino_package, properties
 
 _COPY_BYTES = 64 << 20  # well above the caches of the processors that this runs on
 _SIDE = 1024
-_RAPL = Path("/sys/class/powercap")
 
 
 def bandwidth_gb_s(repeats: int = 5) -> float:
@@ -48,18 +46,6 @@ def _product(openvino: Any, int8: bool) -> Any:
         left = ops.fake_quantize(left, low, high, low, high, 255)
         right = ops.fake_quantize(right, low, high, low, high, 255)
     return openvino.Model([ops.matmul(left, right, False, True)], [x])
-
-
-def energy_j() -> float | None:
-    """Joules the processor has used since some moment (Intel's and AMD's RAPL); None where nobody tells."""
-    total = 0.0
-    packages = [path for path in _RAPL.glob("*-rapl:*") if path.name.count(":") == 1]
-    for package in packages:
-        try:
-            total += int((package / "energy_uj").read_text()) / 1e6
-        except (OSError, ValueError):
-            return None
-    return total if packages else None
 
 
 def _timed(task: Any) -> float:

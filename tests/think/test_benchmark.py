@@ -20,7 +20,7 @@ def figures(label, ms, network_ms=None, why=""):
     ms = np.asarray(ms, float)
     network_ms = float(np.median(ms)) * 0.9 if network_ms is None else network_ms
     nan = float("nan")
-    return benchmark.Figures(label, ms, network_ms, 0.5, nan, 0.7, 150.0, nan, RIGHT, why)
+    return benchmark.Figures(label, ms, network_ms, 0.5, nan, 0.7, 0.6, 150.0, nan, RIGHT, why)
 
 
 def test_ratios_are_taken_round_by_round_and_overhead_is_what_is_not_the_network():
@@ -31,7 +31,7 @@ def test_ratios_are_taken_round_by_round_and_overhead_is_what_is_not_the_network
     assert report["engines"]["quick"]["times_reference"] == 0.25
     text = benchmark.table(found)
     assert "| quick | 13.75 |" in text
-    assert "| 10.00 | 27.3 % | 50.0 % | - | 0.70 | 150 | - |" in text
+    assert "| 10.00 | 27.3 % | 50.0 % | - | 0.70 (0.60) | 150 | - |" in text
 
 
 @pytest.mark.parametrize(
