@@ -186,7 +186,6 @@ def _watch_keys(source: Source, note: Note, over: threading.Event) -> None:
                     down.clear()
                 elif kind == EV_KEY and source.code in (0, code):
                     (down.add if value else down.discard)(code)
-                note(bool(down))
             rest = rest[whole:]
             note(bool(down))
     finally:
