@@ -51,7 +51,7 @@ faults: system $(DEMO)  ## everything that can go wrong, in one process and in m
 	@$(BIN)/edge-wam faults --processes --plot docs/faults.png $(ARGS)
 
 test-gpu: system $(TEST)  ## on a CUDA device: build, save, load, judge and time the engines for real
-	@$(BIN)/python -m pytest tests/gpu -s -rs $(ARGS)
+	@$(BIN)/python -m pytest --confcutdir tests/gpu tests/gpu -s -rs $(ARGS)
 
 check: system $(TEST)  ## lint, format, types
 	@$(BIN)/ruff check .

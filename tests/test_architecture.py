@@ -21,7 +21,11 @@ APART = ("sense", "think", "act")
 SIM_DOOR = ("edge_wam.robot", "simulated")
 # The one module of the runtime that runs torch, and who may open it; and who may build with the model's code.
 TORCH_ROOM = "edge_wam.think.torch_backend"
-TORCH_DOORS = {("edge_wam.think.engine", "_backend"), ("edge_wam.think.machine", "machine")}
+TORCH_DOORS = {
+    ("edge_wam.think.engine", "_backend"),
+    ("edge_wam.think.machine", "machine"),
+    ("edge_wam.think.benchmark", "_shares"),
+}
 TRAIN_DOORS = {
     (TORCH_ROOM, "eager"),
     ("edge_wam.think.compile", "_build_tensorrt"),

@@ -86,12 +86,12 @@ def measure(folder: Path, threads: int, rounds: int, tell: Callable[[int], objec
     base, golden = folder.resolve().parent, folder / "golden.safetensors"
     shown = observations(folder, every[folder.name])
     runnable = [*compiling.candidates(every, "", threads), *_eager(folder.name)]
-    # TensorRT's are built by `edge-wam compile`.
-    wanted = [one for one in runnable if not one.settings.runtime.startswith("tensorrt")]
+    stored, where = _stored(folder, every)
+    wanted = [one for one in runnable if not one.settings.runtime.startswith("tensorrt") or one == stored]
     engines: dict[str, tuple[Candidate, Engine, gate.Verdict]] = {}
     for one in wanted:
         try:
-            one, engine = compiling.opened(one, base, every[one.model])
+            one, engine = compiling.opened(one, base, every[one.model], where if one == stored else None)
         except EngineError as error:
             print(f"{one.label} is left out: {error}", file=sys.stderr)
             continue
@@ -108,13 +108,28 @@ def measure(folder: Path, threads: int, rounds: int, tell: Callable[[int], objec
                 1e3 * seconds[label],
                 1e3 * network_s,
                 *_shares(engine.manifest, one, network_s, bandwidth),
-                *_started(engine, base / one.model, golden),
+                *_started(engine, base / one.model, golden, where if one == stored else None),
                 _joules(parts[label], shown),
                 verdict,
                 verdict.failure(one.precision),
             )
         )
     return found
+
+
+def _stored(folder: Path, every: Mapping[str, Manifest]) -> tuple[Candidate | None, Path | None]:
+    """The TensorRT engine that `edge-wam compile` chose here, if it did: another takes minutes to build."""
+    key = store.key_of(every)
+    where = store.place(store.state(), folder.name, key)
+    try:
+        choice = store.read(where, key)
+    except EdgeWamError:
+        return None, None
+    if choice.model not in every or not choice.settings.runtime.startswith("tensorrt"):
+        return None, None
+    precision = every[choice.model].precision
+    what = choice.settings.arithmetic if precision == "fp32" else precision
+    return Candidate(choice.model, choice.settings, what), where
 
 
 def _eager(model: str) -> list[Candidate]:
@@ -136,10 +151,16 @@ def _shares(
         return float("nan"), float("nan")
     gflop = float(context) + manifest.steps * float(act)  # type: ignore[arg-type]
     weight_bytes = {"fp32": 4, "int8": 1}.get(one.precision, 2) * float(parameters)  # type: ignore[arg-type]
-    if not one.settings.by_openvino:
-        peak = probe.peak_gflop_s(Settings("fp32", one.settings.threads))
+    if one.settings.runtime.startswith(("torch-cuda", "tensorrt")):
+        from edge_wam.think.torch_backend import limits
+
+        peak, bandwidth_gb_s = limits(half=True)
     else:
-        peak = probe.peak_gflop_s(one.settings, int8=one.precision == "int8")
+        how = one.settings if one.settings.by_openvino else Settings("fp32", one.settings.threads)
+        try:
+            peak = probe.peak_gflop_s(how, int8=one.precision == "int8")
+        except EngineError:  # there is no OpenVINO to ask
+            peak = float("nan")
     return gflop / peak / network_s, weight_bytes / 1e9 / bandwidth_gb_s / network_s
 
 
@@ -184,10 +205,10 @@ def fresh(folder: Path, settings: Settings, golden: Path, compiled: Path | None 
     return Start(ready_s, busy_s, resident_kb / 1024)
 
 
-def _started(engine: Engine, folder: Path, golden: Path) -> Start:
-    """The start of an engine, from what was compiled of it, as on a robot."""
+def _started(engine: Engine, folder: Path, golden: Path, where: Path | None) -> Start:
+    """The start of an engine, from what was compiled of it (`where`, if that is known), as on a robot."""
     if not isinstance(engine.backend, OpenVino):
-        return fresh(folder, engine.settings, golden)
+        return fresh(folder, engine.settings, golden, where)
     with tempfile.TemporaryDirectory() as compiled:
         engine.backend.save(Path(compiled))
         return fresh(folder, engine.settings, golden, Path(compiled))
@@ -258,7 +279,8 @@ def report(found: Sequence[Figures]) -> dict[str, Any]:
     here = machine()
     return {
         "format": FORMAT,
-        "processor": here["processor"],
+        "processor": here.get("processor", "unknown"),  # OpenVINO is who knows
+        "gpu": here.get("gpu", ""),
         "reference": found[0].label,
         "engines": engines,
     }
@@ -273,7 +295,8 @@ def compare(ours: Mapping[str, Any], baseline: Path) -> list[str]:
         raise EdgeWamError(
             f"--compare: {baseline} is no baseline ({error}); try: bench engine --save"
         ) from None
-    if not known or theirs["reference"] != ours["reference"] or theirs["processor"] != ours["processor"]:
+    same = known and all(theirs.get(name, "") == ours[name] for name in ("reference", "processor", "gpu"))
+    if not same:
         raise EdgeWamError(
             f"--compare: {baseline} is of {theirs.get('processor')}, reference {theirs.get('reference')}; "
             f"this is {ours['processor']}, reference {ours['reference']}; try: bench engine --save here"
@@ -324,7 +347,8 @@ def main(
     with tqdm(total=rounds, unit="round", desc="engines") as bar:
         found = measure(folder, threads, rounds, lambda done: bar.update())
     figures = report(found)
-    print(f"{figures['processor']}, load {os.getloadavg()[0]:.1f}, {rounds} rounds in turns\n")
+    where = ", ".join(filter(None, (figures["processor"], figures["gpu"])))
+    print(f"{where}, load {os.getloadavg()[0]:.1f}, {rounds} rounds in turns\n")
     print(f"{table(found)}\n")
     if picture is not None:
         plot(found, picture)

@@ -30,6 +30,7 @@ from edge_wam.think.rehearsal import interleaved, observations, thinker
 from edge_wam.tomlfile import Scalar
 
 ROUNDS = 60
+SENSITIVITY = "sensitivity.md"  # beside a rounded model: what rounding each layer costs (train/quantize.py)
 _SCRATCH = "candidates"
 THREADS = (1, 2, 4)  # tried; one core is left for control
 
@@ -143,6 +144,8 @@ def build(
         }
         store.write(draft, key, store.Choice(best.candidate.model, best.candidate.settings, files, measured))
         (draft / "table.md").write_text(table(lines) + "\n", encoding="utf-8")
+        if (told := base / best.candidate.model / SENSITIVITY).is_file():
+            shutil.copyfile(told, draft / SENSITIVITY)
     store.sweep(root, target)
     return target, lines
 
@@ -239,18 +242,29 @@ def table(lines: Sequence[Line]) -> str:
     return "\n".join(rows)
 
 
+def about(wanted: Sequence[Candidate], rounds: int) -> str:
+    """How long it will take. OpenVINO's seconds were measured; TensorRT's builder tries kernels, and nobody
+    has timed it on a Jetson yet."""
+    count = len(wanted)
+    said = f"about {5 * count + rounds * count // 20} s"
+    built = {one.model for one in wanted if one.settings.runtime.startswith("tensorrt")}
+    return f"{said}, and some minutes for each of {len(built)} TensorRT builds" if built else said
+
+
 def main(folder: Path, root: Path, precision: str, threads: int, rounds: int) -> int:
     """The command. Returns the exit code."""
     every = store.variants(folder)
-    count = len(candidates(every, precision, threads))
+    wanted = candidates(every, precision, threads)
     print(
-        f"{folder.name}: {count} candidate{'s' if count > 1 else ''} ({', '.join(every)}), "
-        f"about {5 * count + rounds * count // 20} s"
+        f"{folder.name}: {len(wanted)} candidate{'s' if len(wanted) > 1 else ''} ({', '.join(every)}), "
+        f"{about(wanted, rounds)}"
     )
     target, lines = build(folder, root, precision, threads, rounds)
     print(table(lines))
     best = store.read(target, store.key_of(every))
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    if (target / SENSITIVITY).is_file():
+        print(f"\n{(target / SENSITIVITY).read_text(encoding='utf-8')}")
     print(f"\n{target}: {best.model}, {best.settings}; at most {peak_mb:.0f} MB were used")
     print(json.dumps({"engine": best.model, **best.settings._asdict(), **best.measured}))
     return 0

@@ -10,7 +10,8 @@ from pathlib import Path
 from edge_wam.errors import EngineError
 from edge_wam.think.backend import openvino_package
 
-_GPUS = ("/dev/nvidia0", "/dev/nvhost-gpu", "/dev/nvmap")  # a PC's, and two that a Jetson may have
+# A PC's driver (in a container the card need not be the first), and two that a Jetson may have.
+_GPUS = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/nvhost-gpu", "/dev/nvmap")
 _PACKAGES = ("torch", "torch_tensorrt", "tensorrt", "tensorrt_cu12", "tensorrt_cu13")
 _L4T = Path("/etc/nv_tegra_release")
 

@@ -83,6 +83,8 @@ def eager(folder: Path, device: str, half: bool = False, threads: int = 1) -> To
     """The model in `folder`, straight from its weights: the last in the chain of fallbacks."""
     if device == "cuda":
         _want_cuda()
+        # fp32 is to be fp32: convolutions are in TF32 otherwise, eleven bits, as halves have.
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     torch.set_num_threads(threads)  # all cores, if it is not told: control's, too
     from edge_wam import manifest as manifests
     from edge_wam.train.graphs import graphs, half_graphs
@@ -114,6 +116,31 @@ class TensorRt(TorchGraphs):
                 module = self._held.enter_context(torch_tensorrt.runtime.enable_cudagraphs(module))
             modules[name] = module
         super().__init__(modules, "cuda")
+
+
+def limits(half: bool, side: int = 4096, copied_bytes: int = 1 << 28) -> tuple[float, float]:
+    """What this device does at best, in 10^9 a second: operations in one product of two matrices, and bytes
+    read and written by a copy that fits no cache (as think/probe.py asks of a processor)."""
+    _want_cuda()
+    x = torch.randn(side, side, device="cuda", dtype=torch.half if half else torch.float32)
+    source = torch.ones(copied_bytes, device="cuda", dtype=torch.uint8)
+    target = torch.empty_like(source)
+    product_s, copy_s = _best_s(lambda: x @ x), _best_s(lambda: target.copy_(source))
+    return 2 * side**3 / product_s / 1e9, 2 * copied_bytes / copy_s / 1e9
+
+
+def _best_s(task: Callable[[], object], repeats: int = 10) -> float:
+    """Seconds on the device's own clock; the first calls, which choose and load kernels, are not counted."""
+    found = []
+    for turn in range(repeats + 3):
+        began, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        began.record()
+        task()
+        ended.record()
+        ended.synchronize()
+        if turn >= 3:
+            found.append(began.elapsed_time(ended) / 1e3)
+    return min(found)
 
 
 def _want_cuda() -> None:

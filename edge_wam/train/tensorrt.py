@@ -15,6 +15,8 @@ What the settings are for:
 * Caches go beside the engine: else they lie in /tmp, one folder for all users, which may be another's.
 * `require_full_compilation`, and a look for `_run_on_gpu` afterwards: a node that falls back to torch is an
   error that names it, not a slow engine.
+* `disable_tf32`: else what is an island of fp32 because eleven bits are too few is multiplied with eleven
+  bits, from Ampere (so on an Orin) on, by default.
 * `hardware_compatible` is not supported on JetPack; engines are built where they run.
 """
 
@@ -45,6 +47,7 @@ WANTED: Mapping[str, Any] = {
     "require_full_compilation": True,
     "min_block_size": 1,
     "truncate_double": True,
+    "disable_tf32": True,
     "immutable_weights": True,
     "hardware_compatible": False,
     "version_compatible": False,
@@ -53,7 +56,7 @@ WANTED: Mapping[str, Any] = {
     "workspace_size": WORKSPACE_BYTES,
     "offload_module_to_cpu": True,
 }
-REQUIRED = ("arg_inputs", "require_full_compilation", "min_block_size", "truncate_double")
+REQUIRED = ("arg_inputs", "require_full_compilation", "min_block_size", "truncate_double", "disable_tf32")
 SAVE_WANTED: Mapping[str, Any] = {"output_format": "exported_program", "retrace": True}
 SAVE_REQUIRED = ("arg_inputs", *SAVE_WANTED)
 CACHES = {

@@ -234,6 +234,8 @@ def test_a_tensorrt_engine_is_built_once_for_both_ways_to_run_it(model_folder, t
     assert len(tried) == 2 * len(models)
     assert all("torch_tensorrt" in line.why for line in tried)
     assert sorted(built) == sorted(models)
+    said = compile.about([line.candidate for line in lines], 60)
+    assert said.endswith(f"s, and some minutes for each of {len(models)} TensorRT builds")
     eager = [line.why for line in lines if line.candidate.settings.runtime == "torch-cuda"]
     assert all("sees none" in why for why in eager)
     assert len(eager) == len(models)
@@ -327,6 +329,18 @@ def test_killed_at_any_instant_there_is_a_whole_engine_or_none(model_folder, tmp
     assert any(drafts for _, _, drafts in seen), seen  # some died amid it
     compile.build(model_folder, tmp_path, precision="fp32", threads=1, rounds=1, quiet=True)
     assert [path.name for path in target.parent.iterdir()] == [target.name]  # drafts are swept away
+
+
+def test_what_rounding_costs_is_kept_beside_the_engine(model_folder, tmp_path, monkeypatch, capsys):
+    """Of the model that was chosen: here one that has such a table."""
+    copy = Path(shutil.copytree(model_folder, tmp_path / "model"))
+    (copy / compile.SENSITIVITY).write_text("# What rounding each layer costs")
+    words = ["compile", "--model", str(copy), "--state", str(tmp_path / "state"), "--rounds", "1"]
+    assert main([*words, "--precision", "fp32", "--threads", "1"]) == 0
+    (kept,) = (tmp_path / "state").glob(f"engines/*/{compile.SENSITIVITY}")
+    said = capsys.readouterr().out
+    assert kept.read_text() in said
+    assert "about 10 s\n" in said
 
 
 def test_an_older_engine_of_the_same_model_goes_when_a_new_one_is_there(spoilt, model_folder):

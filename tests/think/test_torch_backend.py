@@ -6,7 +6,10 @@ asked. `make test-gpu` asks the real ones.
 
 from __future__ import annotations
 
+import re
+import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,6 +21,7 @@ from edge_wam.think.backend import GRAPHS
 from edge_wam.think.torch_backend import TensorRt, TorchGraphs, Upload, eager, torch_tensorrt_package
 
 CPU = torch.device("cpu")
+ROOT = Path(__file__).parents[2]
 
 
 # --- uploads --------------------------------------------------------------------------------
@@ -174,3 +178,20 @@ def test_a_gpu_with_a_torch_that_cannot_use_it_is_one_clear_line(model_folder, m
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(EngineError, match=r"torch \S+ sees none"):
         eager(model_folder, "cuda")
+
+
+# --- the tests of a real device ---------------------------------------------------------------
+
+
+def test_what_is_asked_of_a_real_device_wants_torch_alone_of_the_larger_packages():
+    """A machine with a GPU may have nothing else of ours, and no network to fetch it by."""
+    lacking = ("openvino", "mujoco", "pyrealsense2", "vosk", "serial", "av", "torch_tensorrt", "modelopt")
+    program = (
+        f"import sys; sys.modules.update(dict.fromkeys({lacking})); import pytest;"
+        "sys.exit(pytest.main(['--confcutdir', 'tests/gpu', 'tests/gpu', '--collect-only', '-q']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert re.search(r"test_gpu\.py: \d\d", done.stdout)

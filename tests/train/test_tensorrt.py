@@ -12,6 +12,11 @@ train/tensorrt.py):
     caches in /tmp, 5 GB, of all users                     caches_lie_beside_the_engine
     hardware_compatible: not on a Jetson                   every_version_gets_what_it_knows...
     bool and int masks                                     every_graph_is_exported_whole_and_no_graph...
+    TF32 where fp32 was asked for                          islands_of_fp32_are_not_multiplied_in_tf32
+    shapes that change: CUDA graphs recorded anew          every_graph_is_exported_whole_and_no_graph...
+    halves without islands                                 norms_words_and_eyes_are_islands_of_fp32
+    a graph that TensorRT cannot build                     think/test_compile.py (a row of the table, and the
+                                                           next engine)
     a part that falls back to torch                        an_operator_that_would_be_left...
     memory while building                                  a_build_is_bounded_in_memory
     weights rounded along another axis than 0              every_weight_is_rounded_by_output_channel
@@ -73,6 +78,11 @@ def test_no_version_replaces_our_mask_by_a_causal_one(version):
     assert ("attn_bias_is_causal" in known) == (version != "2.8.0")
     assert tensorrt.settings(known, CACHES).get("attn_bias_is_causal", False) is False
     assert "attn_bias_is_causal" in tensorrt.settings([*known, "attn_bias_is_causal"], CACHES)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_islands_of_fp32_are_not_multiplied_in_tf32(version):
+    assert tensorrt.settings(SIGNATURES[version]["compile"], CACHES)["disable_tf32"] is True
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -167,6 +177,7 @@ def test_every_graph_is_exported_whole_and_no_graph_has_a_mask(model_folder):
         for one, other in zip(ours, theirs, strict=True):
             assert torch.equal(one, other)
         assert masks(program) == []
+        assert not program.range_constraints  # no dimension is open: a CUDA graph is recorded once
 
 
 def masks(program):
@@ -228,8 +239,8 @@ def pretended(monkeypatch):
     asked = []
 
     def compile_(program, *, arg_inputs=None, dryrun=False, use_explicit_typing=False, min_block_size=5,
-                 require_full_compilation=False, truncate_double=False, enabled_precisions=(),
-                 timing_cache_path="/tmp/timing_cache.bin", **kwargs):  # fmt: skip
+                 require_full_compilation=False, truncate_double=False, disable_tf32=False,
+                 enabled_precisions=(), timing_cache_path="/tmp/timing_cache.bin", **kwargs):  # fmt: skip
         if dryrun:
             return Path(dryrun).write_text(REPORT)
         if stand_in.unfit:
