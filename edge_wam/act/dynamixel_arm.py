@@ -38,6 +38,7 @@ from edge_wam.errors import BusError, CalibrationError
 # Fifteen ticks at 50 Hz, so that neither a lost packet nor a late tick trips it.
 WATCHDOG_S = 0.3
 _WATCHDOG = round(WATCHDOG_S / table.WATCHDOG_UNIT_S)
+LOAD_UNIT = 0.001  # of PRESENT_EFFORT, where it is no current
 _FOLLOWING = (table.POSITION, table.EXTENDED_POSITION, table.CURRENT_POSITION)
 
 
@@ -60,6 +61,7 @@ class DynamixelArm(Arm):
         self._speed = round(drive_speed_rad_s / table.SPEED_UNIT_RAD_S)
         self._acceleration = round(drive_acceleration_rad_s2 / table.ACCELERATION_UNIT_RAD_S2)
         self._fraction = tuple(torque_fraction)
+        self._of_count = Units(*np.zeros((3, self._joint_count)))
         # The most PWM and, where the servo limits it, the most current; found at connect.
         self._most: dict[int, list[tuple[table.Register, int]]] = {}
         self._one_turn = np.zeros(self._joint_count, bool)
@@ -70,13 +72,7 @@ class DynamixelArm(Arm):
 
     @property
     def _units(self) -> Units:
-        models = self.bus.models
-        # Signs are the servo's own (drive mode): counts grow when radians do.
-        return Units(
-            np.full(self._joint_count, table.SPEED_UNIT_RAD_S),
-            np.array([model.current_a / model.stall_a or 0.001 for model in models]),
-            np.array([model.current_a for model in models]),
-        )
+        return self._of_count
 
     def _error_text(self, error: int) -> str:
         return dynamixel.error_text(error)
@@ -84,6 +80,14 @@ class DynamixelArm(Arm):
     def connect(self) -> None:
         super().connect()
         self.bus.prepare()
+        models = self.bus.models
+        # Signs are the servo's own (drive mode): counts grow when radians do. A model without a current sensor
+        # tells its load, a share of its stall torque: the same share of its stall current stands in.
+        self._of_count = Units(
+            np.full(self._joint_count, table.SPEED_UNIT_RAD_S),
+            np.array([model.current_a / model.stall_a or LOAD_UNIT for model in models]),
+            np.array([model.current_a or LOAD_UNIT * model.stall_a for model in models]),
+        )
 
     def _check(self, joint: JointCalibration) -> None:
         mode = self.bus.read(joint.id, table.OPERATING_MODE)

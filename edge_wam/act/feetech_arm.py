@@ -54,6 +54,7 @@ class FeetechArm(Arm):
         self._torque = [round(1000 * fraction) for fraction in torque_fraction]
         scale = calibration.rad_per_count
         self._of_count = Units(scale, 0.001 * np.sign(scale), np.full(self._joint_count, AMPERE_PER_COUNT))
+        self._wanted = [_settings(self._kept(index, 0)) for index in range(self._joint_count)]
         self._turn = 0  # whose settings are looked at next
         self._answered = np.ones(self._joint_count, bool)
 
@@ -85,8 +86,8 @@ class FeetechArm(Arm):
 
     def _mend(self, block: Block) -> Mended:
         """Give a servo that has lost its settings what it had at start."""
-        back, told = block.fresh & ~self._answered, self.bus.told
-        self._answered = block.fresh
+        before, self._answered, told = self._answered, block.fresh, self.bus.told
+        back = block.fresh & ~before
         if back.any():
             index, told = int(back.argmax()), None
         elif told is not None:
@@ -98,9 +99,9 @@ class FeetechArm(Arm):
             return Mended()
         joint = self.calibration.joints[index]
         found = self.bus.peek(joint.id, _KEPT, _KEPT_BYTES) if told is None else told.data
-        wanted = self._kept(index, int(block.position[index]))
-        if found is None or _settings(found) == _settings(wanted):
+        if found is None or _settings(found) == self._wanted[index]:
             return Mended()
+        wanted = self._kept(index, int(block.position[index]))
         self.bus.poke(joint.id, _KEPT + 1, wanted[1:])  # where it is now is its goal, then torque
         self.bus.poke(joint.id, _KEPT, wanted[:1])
         return Mended(reset=joint.name)

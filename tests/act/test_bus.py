@@ -147,7 +147,9 @@ def test_a_babbling_bus_does_not_hold_the_loop_even_on_a_frozen_clock():
 
     class Babbler:
         timeout = 0.008
-        in_waiting = 0
+
+        def take(self):
+            return b""
 
         def write(self, data):
             return len(data)
@@ -187,7 +189,9 @@ def test_the_deadline_also_ends_a_bus_that_brings_noise_slowly():
     r = rig()
 
     class SlowNoise:
-        in_waiting = 0
+        def take(self):
+            return b""
+
         _timeout = None
 
         @property
