@@ -39,12 +39,10 @@ RELEASE_REPEATS = 3  # a sync write is never acknowledged, so the stop is repeat
 BELIEVED_RAD, BELIEVED_RAD_S, BELIEVED_MOST_RAD = 0.15, 1.5 * DRIVE_SPEED_RAD_S, 0.65
 
 
-class Units(NamedTuple):
-    """What one count of the block is for each joint, (J,): rad/s, a fraction of the stall torque, A."""
-
-    velocity: FloatArray
-    load: FloatArray
-    current: FloatArray
+def units(velocity: FloatArray, load: FloatArray, current: FloatArray) -> FloatArray:
+    """(5, J): what one count of the block is for each joint, in rad/s, a fraction of the stall torque, A; and
+    the voltage's and the temperature's, which are everybody's."""
+    return np.array([velocity, load, current, np.full(len(load), 0.1), np.ones(len(load))])
 
 
 class Mended(NamedTuple):
@@ -75,7 +73,8 @@ class Arm:
     # --- the family's own -----------------------------------------------------------------------
 
     @property
-    def _units(self) -> Units:
+    def _units(self) -> FloatArray:
+        """As units()."""
         raise NotImplementedError
 
     def _check(self, joint: JointCalibration) -> None:
@@ -182,27 +181,38 @@ class Arm:
 
     def sense(self) -> Joints:
         """Where the arm is and how the servos fare. Never raises over a lost reply: see `fresh`."""
-        block, mended, units = self.bus.read_block(), Mended(), self._units
+        block, mended = self.bus.read_block(), Mended()
         if not self._started:
             self._turn_counts = self._turns(block.position)
         position_rad = self.calibration.to_rad(block.position - self._turn_counts)
         if self._started:
-            block = block._replace(fresh=block.fresh & self._credible(position_rad, block))
-            position_rad = self._believed_rad.copy()
+            if not self._near(position_rad, block):
+                block = block._replace(fresh=block.fresh & self._credible(position_rad, block))
+                position_rad = self._believed_rad.copy()
             mended = self._mend(block)
+        told = np.array((block.speed, block.load, block.current, block.voltage, block.temperature))
+        velocity_rad_s, load, current_a, voltage_v, temperature_c = told * self._units
         return Joints(
             t_s=block.t_s,
             position_rad=position_rad,
-            velocity_rad_s=block.speed * units.velocity,
-            load=block.load * units.load,
-            current_a=block.current * units.current,
-            voltage_v=_scaled(block.voltage, 0.1),
-            temperature_c=_scaled(block.temperature, 1.0),
+            velocity_rad_s=velocity_rad_s,
+            load=load,
+            current_a=current_a,
+            voltage_v=voltage_v,
+            temperature_c=temperature_c,
             error=block.error,
             fresh=block.fresh,
             reset=mended.reset,
             stopped=mended.stopped,
         )
+
+    def _near(self, position_rad: FloatArray, block: Block) -> bool:
+        """Whether all have answered from so near that there is nothing to doubt: as in nearly every tick."""
+        if not block.fresh.all() or np.abs(position_rad - self._believed_rad).max() > BELIEVED_RAD:
+            return False
+        self._believed_rad = position_rad.copy()
+        self._believed_s.fill(block.t_s)
+        return True
 
     def _credible(self, position_rad: FloatArray, block: Block) -> NDArray[np.bool_]:
         """Which joints can be where they say they are; (J,). Those are believed from now on."""
@@ -248,7 +258,3 @@ class Arm:
         with contextlib.suppress(Exception):
             self._disarm()
         return confirmed == self._joint_count
-
-
-def _scaled(values: IntArray, unit: float) -> FloatArray:
-    return values.astype(np.float64) * unit

@@ -27,13 +27,14 @@ from edge_wam.act.arm import (
     TORQUE_FRACTION,
     Arm,
     Mended,
-    Units,
+    units,
 )
 from edge_wam.act.bus import Block, IntArray
 from edge_wam.act.calibration import Calibration, JointCalibration
 from edge_wam.act.dynamixel_bus import DynamixelBus
 from edge_wam.act.dynamixel_table import COUNTS_PER_TURN
 from edge_wam.errors import BusError, CalibrationError
+from edge_wam.types import FloatArray
 
 # Fifteen ticks at 50 Hz, so that neither a lost packet nor a late tick trips it.
 WATCHDOG_S = 0.3
@@ -61,7 +62,7 @@ class DynamixelArm(Arm):
         self._speed = round(drive_speed_rad_s / table.SPEED_UNIT_RAD_S)
         self._acceleration = round(drive_acceleration_rad_s2 / table.ACCELERATION_UNIT_RAD_S2)
         self._fraction = tuple(torque_fraction)
-        self._of_count = Units(*np.zeros((3, self._joint_count)))
+        self._of_count = np.zeros((5, self._joint_count))
         # The most PWM and, where the servo limits it, the most current; found at connect.
         self._most: dict[int, list[tuple[table.Register, int]]] = {}
         self._one_turn = np.zeros(self._joint_count, bool)
@@ -71,7 +72,7 @@ class DynamixelArm(Arm):
         )
 
     @property
-    def _units(self) -> Units:
+    def _units(self) -> FloatArray:
         return self._of_count
 
     def _error_text(self, error: int) -> str:
@@ -81,9 +82,9 @@ class DynamixelArm(Arm):
         super().connect()
         self.bus.prepare()
         models = self.bus.models
-        # Signs are the servo's own (drive mode): counts grow when radians do. A model without a current sensor
-        # tells its load, a share of its stall torque: the same share of its stall current stands in.
-        self._of_count = Units(
+        # Signs are the servo's own (drive mode): counts grow when radians do. A model without a current
+        # sensor tells its load, a share of its stall torque: that share of its stall current stands in.
+        self._of_count = units(
             np.full(self._joint_count, table.SPEED_UNIT_RAD_S),
             np.array([model.current_a / model.stall_a or LOAD_UNIT for model in models]),
             np.array([model.current_a or LOAD_UNIT * model.stall_a for model in models]),

@@ -21,11 +21,12 @@ from edge_wam.act.arm import (
     TORQUE_FRACTION,
     Arm,
     Mended,
-    Units,
+    units,
 )
 from edge_wam.act.bus import Block, IntArray
 from edge_wam.act.calibration import RAD_PER_COUNT, Calibration, JointCalibration
 from edge_wam.act.feetech_bus import FeetechBus
+from edge_wam.types import FloatArray
 
 AMPERE_PER_COUNT = 0.0065
 # What a servo loses with its supply: torque, acceleration, goal, time, speed and torque limit, in a row.
@@ -53,13 +54,13 @@ class FeetechArm(Arm):
         self._acceleration = max(1, min(254, round(drive_acceleration_rad_s2 / RAD_PER_COUNT / 100)))
         self._torque = [round(1000 * fraction) for fraction in torque_fraction]
         scale = calibration.rad_per_count
-        self._of_count = Units(scale, 0.001 * np.sign(scale), np.full(self._joint_count, AMPERE_PER_COUNT))
+        self._of_count = units(scale, 0.001 * np.sign(scale), np.full(self._joint_count, AMPERE_PER_COUNT))
         self._wanted = [_settings(self._kept(index, 0)) for index in range(self._joint_count)]
         self._turn = 0  # whose settings are looked at next
         self._answered = np.ones(self._joint_count, bool)
 
     @property
-    def _units(self) -> Units:
+    def _units(self) -> FloatArray:
         return self._of_count
 
     def _error_text(self, error: int) -> str:
@@ -87,8 +88,9 @@ class FeetechArm(Arm):
     def _mend(self, block: Block) -> Mended:
         """Give a servo that has lost its settings what it had at start."""
         before, self._answered, told = self._answered, block.fresh, self.bus.told
-        back = block.fresh & ~before
-        if back.any():
+        # A whole answer is told by the same array every time.
+        back = None if block.fresh is before else block.fresh & ~before
+        if back is not None and back.any():
             index, told = int(back.argmax()), None
         elif told is not None:
             index = self.calibration.ids.index(told.servo_id)

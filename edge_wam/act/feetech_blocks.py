@@ -10,6 +10,7 @@ import struct
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_wam.act import feetech
 from edge_wam.act.feetech import BLOCK_BYTES, GOAL_POSITION, STATUS_BYTES
@@ -17,12 +18,8 @@ from edge_wam.act.feetech import BLOCK_BYTES, GOAL_POSITION, STATUS_BYTES
 _EACH = STATUS_BYTES + BLOCK_BYTES
 # Header, id, LEN, error; the block as feetech.present has it; checksum.
 _FRAME, _FIELDS = "HBBBHHHBBBBBHHB", 15
-_HEADER, _ID, _LEN, _ERROR, _STATUS = 0, 1, 2, 3, 10
-_SHOWN = [4, 5, 6, 7, 8, 10, 11, 13]  # the fields of feetech.Present
-_SIGNED, _SIGN_BITS = [0, 1, 2, 7], np.array([15, 15, 10, 15])  # of those
-_SIGN, _MAGNITUDE = 1 << _SIGN_BITS, (1 << _SIGN_BITS) - 1
 
-IntArray = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
+IntArray = NDArray[np.int64]
 
 
 class Blocks:
@@ -42,26 +39,37 @@ class Blocks:
         """Bytes of all answers."""
         return self._answers.size
 
-    def decode(self, data: bytes) -> tuple[IntArray, IntArray] | None:
-        """(J, 8) as feetech.Present, and (J,) error bytes with the status; None unless every byte is as it
-        should be."""
+    def decode(self, data: bytes) -> tuple[IntArray, NDArray[np.uint8]] | None:
+        """(8, J), rows as feetech.Present, and (J,) error bytes with the status; None unless every byte is as
+        it should be."""
         if len(data) != self._answers.size:
             return None
         flat = self._answers.unpack(data)
         if (
-            flat[_HEADER::_FIELDS] != self._headers
-            or flat[_ID::_FIELDS] != self._ids
-            or flat[_LEN::_FIELDS] != self._lengths
+            flat[0::_FIELDS] != self._headers
+            or flat[1::_FIELDS] != self._ids
+            or flat[2::_FIELDS] != self._lengths
         ):
             return None
         for body in self._bodies:
             if sum(data[body]) & 0xFF != 0xFF:
                 return None
-        fields = np.array(flat, np.int64).reshape(self._count, _FIELDS)
-        values = fields[:, _SHOWN]
-        raw = values[:, _SIGNED]
-        values[:, _SIGNED] = np.where(raw & _SIGN, -(raw & _MAGNITUDE), raw & _MAGNITUDE)
-        return values, fields[:, _ERROR] | fields[:, _STATUS]
+        # Plain integers: six of them are too few for numpy to be worth its calls.
+        status = flat[10::_FIELDS]
+        values = np.array(
+            (
+                [raw if raw < 0x8000 else 0x8000 - raw for raw in flat[4::_FIELDS]],
+                [raw if raw < 0x8000 else 0x8000 - raw for raw in flat[5::_FIELDS]],
+                [raw & 0x3FF if not raw & 0x400 else -(raw & 0x3FF) for raw in flat[6::_FIELDS]],
+                flat[7::_FIELDS],
+                flat[8::_FIELDS],
+                status,
+                flat[11::_FIELDS],
+                [raw if raw < 0x8000 else 0x8000 - raw for raw in flat[13::_FIELDS]],
+            ),
+            np.int64,
+        )
+        return values, np.array([a | b for a, b in zip(flat[3::_FIELDS], status, strict=True)], np.uint8)
 
 
 class Goals:

@@ -40,8 +40,8 @@ class FeetechBus(ServoBus[Register]):
         self._blocks, self._goals = Blocks(self._ids), Goals(self._ids)
         # How long the exchange is on the wire.
         self._block_wire_s = (len(self._block_request) + self._blocks.size) * self._byte_s
-        self._last = np.zeros((count, len(feetech.Present._fields)), np.int64)
-        self._error = np.zeros(count, np.int64)
+        self._last = np.zeros((len(feetech.Present._fields), count), np.int64)
+        self._error = np.zeros(count, np.uint8)
         self._all, self._never = np.ones(count, bool), np.zeros(count, bool)
         self._asked: tuple[int, int] | None = None  # whom, how many bytes
         self.told = None
@@ -63,14 +63,14 @@ class FeetechBus(ServoBus[Register]):
             # When the servos looked, not when we read: the middle of the exchange, and no later for
             # having waited on one that stayed silent.
             asked_s + min(took_s, self._block_wire_s) / 2,
-            values[:, 0],
-            values[:, 1],
-            values[:, 2],
-            values[:, 3],
-            values[:, 4],
-            values[:, 7],
-            self._error.astype(np.uint8),
-            values[:, 6] != 0,
+            values[0],
+            values[1],
+            values[2],
+            values[3],
+            values[4],
+            values[7],
+            self._error,
+            values[6] != 0,
             fresh,
             self._never,
             self._never,
@@ -84,7 +84,7 @@ class FeetechBus(ServoBus[Register]):
         self._last, self._error = self._last.copy(), self._error.copy()  # blocks of former ticks show them
         for servo_id, reply in replies.items():
             index, block = self._index[servo_id], feetech.present(reply.parameters)
-            self._last[index] = block
+            self._last[:, index] = block
             self._error[index] = reply.code | block.status
         return np.array([servo_id in replies for servo_id in self._ids])
 

@@ -1,4 +1,4 @@
-"""What a host writes on the servo bus, decoded by the judge's own few lines: not those of act/, which wrote it.
+"""What a host writes on the servo bus, decoded by the judge's own few lines: not by act/, which wrote it.
 
 Two decoders, one a family, each fed with bytes in any pieces and yielding every goal position that a whole
 packet with a right checksum brings, however it is written (WRITE, REG WRITE, SYNC WRITE, BULK WRITE). What

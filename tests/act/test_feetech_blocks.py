@@ -28,7 +28,7 @@ def answers(blocks, ids=IDS):
 @given(BLOCKS)
 def test_whole_answers_are_read_as_the_careful_reader_reads_them(blocks):
     values, errors = Blocks(IDS).decode(answers(blocks))
-    for row, error, (code, data) in zip(values, errors, blocks, strict=True):
+    for row, error, (code, data) in zip(values.T, errors, blocks, strict=True):
         shown = feetech.present(data)
         assert tuple(row) == shown
         assert error == code | shown.status

@@ -27,7 +27,9 @@ def test_the_whole_bench_in_a_second_or_two(monkeypatch, capsys, tmp_path):
     }
     clients = {bus["client"]: bus for bus in told["bus"]}
     theirs = {"scservo_sdk: positions", "scservo_sdk: the same block"}
-    assert set(clients) == {"edge_wam"} | theirs | {f"{name}: positions" for name in lerobot}
+    assert set(clients) == {"edge_wam"} | theirs | {
+        f"{name}: {what}" for name in lerobot for what in ("positions", "the same, by eight questions")
+    }
     # Bytes take their time on the emulated wire; nobody waits for the last ones, of the goals.
     assert all(bus["p50_ms"] > 0.8 * bus["wire_ms"] > 0.5 for bus in told["bus"])
     assert picture.stat().st_size > 5000

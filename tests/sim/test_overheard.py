@@ -1,4 +1,4 @@
-"""The judge's own ears: every way to write a goal is heard, in any pieces, between any rubbish; nothing else is."""
+"""The judge's own ears hear every way to write a goal, in any pieces, between any rubbish; nothing else."""
 
 from __future__ import annotations
 
