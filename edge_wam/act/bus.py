@@ -91,7 +91,7 @@ class Block(NamedTuple):
     What a count of speed, load and current is, the family's arm knows; voltage 0.1 V, temperature degC.
     error is the reply's error byte or'ed with the servo's error register; fresh says who answered now
     (the others show what they said last, zeros if they never did). As far as the family's block tells:
-    limp is a servo whose torque is off, tripped one that its bus watchdog has stopped.
+    limp is a servo whose torque is off, tripped one that its bus watchdog has stopped; moving is its flag.
     """
 
     t_s: float
@@ -120,6 +120,10 @@ def open_port(path: str, baud_bps: int = 1_000_000) -> Port:
             f"servo port {path} cannot be opened ({_reason(error)}); ports on this machine: "
             f"{', '.join(there) or 'none'}; try: plug in the adapter and its power, or set robot.port"
         ) from error
+    with contextlib.suppress(
+        ValueError, NotImplementedError
+    ):  # not every driver has it (a USB-ACM's need not)
+        line.set_low_latency_mode(True)
     return Tty(line)
 
 
@@ -301,13 +305,6 @@ class ServoBus(Generic[EntryT]):
         finally:
             self._port.timeout = self._deadline_s
 
-    def _waiting(self) -> bytes:
-        """What has come since somebody last read."""
-        try:
-            return self._port.take()
-        except OSError as error:
-            raise BusError(f"{self.name} failed while reading ({_reason(error)}); unplugged?") from error
-
     def _count_late(self, reader: Reader[Answer], data: bytes) -> None:
         for packet in (*reader.feed(data), *reader.finish()):
             if packet.servo_id in self._index:
@@ -337,10 +334,10 @@ class ServoBus(Generic[EntryT]):
         started_s = self._clock.now_s()
         return self._gather(ids, length, reader, head_bytes, each_bytes, started_s, optional=optional)
 
-    def _hear(self, count: int) -> bytes:
-        """So many bytes, or what there is at the deadline."""
+    def _hear(self, count: int = 0) -> bytes:
+        """So many bytes, or what there is at the deadline; 0: whatever has come by now."""
         try:
-            return self._port.read(count)
+            return self._port.read(count) if count else self._port.take()
         except OSError as error:
             raise BusError(f"{self.name} failed while reading ({_reason(error)}); unplugged?") from error
 

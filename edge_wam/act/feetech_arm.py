@@ -18,6 +18,7 @@ from edge_wam.act import feetech
 from edge_wam.act.arm import (
     DRIVE_ACCELERATION_RAD_S2,
     DRIVE_SPEED_RAD_S,
+    STAGES,
     TORQUE_FRACTION,
     Arm,
     Mended,
@@ -32,6 +33,7 @@ AMPERE_PER_COUNT = 0.0065
 # What a servo loses with its supply: torque, acceleration, goal, time, speed and torque limit, in a row.
 _KEPT = feetech.TORQUE_ENABLE.address
 _KEPT_BYTES = feetech.TORQUE_LIMIT.address + feetech.TORQUE_LIMIT.size - _KEPT
+_GOAL = slice(feetech.GOAL_POSITION.address - _KEPT, feetech.GOAL_POSITION.end - _KEPT)
 
 
 class FeetechArm(Arm):
@@ -73,17 +75,25 @@ class FeetechArm(Arm):
         self._expect_calibrated(joint, feetech.MIN_POSITION, joint.range_min)
         self._expect_calibrated(joint, feetech.MAX_POSITION, joint.range_max)
 
+    def _firmware_of(self, joint: JointCalibration) -> tuple[int, ...]:
+        registers = (feetech.MODEL, feetech.FIRMWARE_MAJOR, feetech.FIRMWARE_MINOR)
+        return tuple(self.bus.read(joint.id, register) for register in registers)
+
     def _set_up(self, goals: IntArray) -> None:
         # Goals last before torque, and everything verified: some firmware switches torque on by itself
         # as soon as a goal is written.
         for joint, torque in zip(self.calibration.joints, self._torque, strict=True):
             self.bus.write(joint.id, feetech.ACCELERATION, self._acceleration)
             self.bus.write(joint.id, feetech.GOAL_SPEED, self._speed)
-            self.bus.write(joint.id, feetech.TORQUE_LIMIT, torque)
+            self.bus.write(joint.id, feetech.TORQUE_LIMIT, round(STAGES[0] * torque))
         for joint, goal in zip(self.calibration.joints, goals, strict=True):
             self.bus.write(joint.id, feetech.GOAL_POSITION, int(goal))
         for joint in self.calibration.joints:
             self.bus.write(joint.id, feetech.TORQUE_ENABLE, 1)
+
+    def _strengthen(self, share: float) -> None:
+        for joint, torque in zip(self.calibration.joints, self._torque, strict=True):
+            self.bus.write(joint.id, feetech.TORQUE_LIMIT, round(share * torque))
 
     def _mend(self, block: Block) -> Mended:
         """Give a servo that has lost its settings what it had at start."""
@@ -108,6 +118,11 @@ class FeetechArm(Arm):
         self.bus.poke(joint.id, _KEPT, wanted[:1])
         return Mended(reset=joint.name)
 
+    def _prove(self) -> None:
+        if (told := self.bus.told) is not None:
+            goal = feetech.unpack(feetech.GOAL_POSITION, told.data[_GOAL])
+            self._had(self.calibration.ids.index(told.servo_id), goal)
+
     def _send_goals(self, counts: list[int]) -> None:
         self.bus.write_goals(counts, (self.calibration.ids[self._turn], _KEPT, _KEPT_BYTES))
         self._turn = (self._turn + 1) % self._joint_count
@@ -127,5 +142,4 @@ class FeetechArm(Arm):
 
 def _settings(kept: bytes) -> bytes:
     """The bytes from _KEPT on without the goal, which changes every tick."""
-    goal = slice(feetech.GOAL_POSITION.address - _KEPT, feetech.GOAL_SPEED.address - _KEPT)
-    return kept[: goal.start] + kept[goal.stop :]
+    return kept[: _GOAL.start] + kept[feetech.GOAL_SPEED.address - _KEPT :]

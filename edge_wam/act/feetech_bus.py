@@ -107,7 +107,7 @@ class FeetechBus(ServoBus[Register]):
         if asked is None:
             return False
         servo_id, length = asked
-        heard = self._waiting()
+        heard = self._hear()
         if (
             heard[:4] == bytes((0xFF, 0xFF, servo_id, length + 2))
             and len(heard) == feetech.STATUS_BYTES + length
