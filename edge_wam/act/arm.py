@@ -33,8 +33,8 @@ DRIVE_ACCELERATION_RAD_S2 = 38.9
 # The gripper at half, as in LeRobot: it squeezes for seconds, and full torque trips the overload protection.
 TORQUE_FRACTION = (1.0, 1.0, 1.0, 1.0, 1.0, 0.5)
 OUTSIDE_COUNTS = 20  # a limp joint may hang this far beyond its range; starting moves it back to the edge
-# At start the torque comes in steps: shares of the most, STAGE_TICKS blocks apart. A joint that leaves its goal
-# by this much meanwhile runs away (a wrong direction, a loose magnet), and is let go of while it is weak.
+# At start the torque comes in steps: shares of the most, STAGE_TICKS blocks apart. A joint that leaves its
+# goal by this much meanwhile runs away (a wrong direction, a loose magnet): let go of it while it is weak.
 STAGES, STAGE_TICKS, RUNAWAY_COUNTS = (0.3, 0.6, 1.0), 5, 114
 RELEASE_REPEATS = 3  # a sync write is never acknowledged, so the stop is repeated, then read back
 # A joint cannot have moved farther than this since it was last believed; a reply that says so is garbage that
@@ -208,8 +208,8 @@ class Arm:
                 joint = self.calibration.joints[index]
                 self.release()
                 raise BusError(
-                    f"servo {joint.id} ({joint.name}) ran from {goals[index]} to {block.position[index]} when "
-                    f"its torque came on, and was let go; try: check its horn and its calibration"
+                    f"servo {joint.id} ({joint.name}) ran from {goals[index]} to {block.position[index]} "
+                    f"when its torque came on, and was let go; try: check its horn and its calibration"
                 )
 
     def _whole_block(self) -> Block:

@@ -29,7 +29,7 @@ import numpy as np
 from edge_wam.act import feetech
 from edge_wam.types import FloatArray, Joints
 
-UNWATCHED_RAD = 2 * math.pi  # farther behind its target than this no joint can be: it may push
+UNWATCHED_RAD = 4 * math.pi  # farther behind its target than this no joint can be: it may push
 PAUSE_S = 0.1  # a longer one between two looks is ours: nobody knows what was drawn meanwhile
 
 
@@ -48,10 +48,10 @@ class Thresholds(NamedTuple):
     """[health] of limits.toml. Temperatures in degC, voltages in V, currents in A, times in s.
 
     From warm_c to hot_c the arm slows down, to `slowest` of its speed; at hot_c it parks, at release_c it
-    lets go. In the same way it slows down from heavy_a to stall_a, drawn on average over heavy_s, but for a
-    joint that may push. stall_a and a joint's stall_lead_rad, both for stall_s, are a stall; the latter alone,
-    for follow_s, a joint that does not follow; heat, low voltage and error bytes count once they last for
-    settle_s.
+    lets go. In the same way it slows down from heavy_a to stall_a, drawn on average over heavy_s, but for
+    a joint that may push. stall_a and a joint's stall_lead_rad, both for stall_s, are a stall; the latter
+    alone, for follow_s, a joint that does not follow; heat, low voltage and error bytes count once they last
+    for settle_s.
     """
 
     warm_c: float = 55.0
@@ -89,7 +89,7 @@ class Health:
         self._error_text = error_text
         self._joints, self._set, self._stall_lead_rad = tuple(joints), thresholds, stall_lead_rad
         self._since_s: dict[str, float] = {}
-        self._watched = stall_lead_rad < UNWATCHED_RAD
+        self._watched = stall_lead_rad < 2 * math.pi
         self._mean_a, self._judged_s = np.zeros(len(self._joints)), -math.inf
 
     @property

@@ -26,7 +26,7 @@ from edge_wam import tomlfile
 from edge_wam.act.feetech import error_text as feetech_text
 from edge_wam.act.floor import load_floor
 from edge_wam.act.guard import Limits
-from edge_wam.act.health import Health, Thresholds
+from edge_wam.act.health import UNWATCHED_RAD, Health, Thresholds
 from edge_wam.errors import CalibrationError, nearest
 from edge_wam.types import JOINTS, FloatArray
 
@@ -34,7 +34,6 @@ HEAVY = 7 / 8  # of stall_a, where heavy_a is not given
 _TURN_RAD = 2 * math.pi
 # Above the drives' own (act/arm.py): a policy is not slowed down by it, a jump of its wishes is.
 ACCELERATION_RAD_S2 = 100.0
-UNWATCHED_RAD = 2 * _TURN_RAD  # farther behind its target than this no joint can be
 
 
 def load_limits(path: Path, joints: Sequence[str] = JOINTS) -> Limits:
