@@ -88,7 +88,7 @@ class Arm:
         raise NotImplementedError
 
     def _firmware_of(self, joint: JointCalibration) -> tuple[int, ...]:
-        """The servo's model and the version of its firmware, as it tells them."""
+        """What tells one servo from another: its model where there are several, its firmware's version."""
         raise NotImplementedError
 
     def _set_up(self, goals: IntArray) -> None:
@@ -144,8 +144,8 @@ class Arm:
             before = self._firmware.setdefault(joint.id, found)
             if found != before:
                 raise CalibrationError(
-                    f"servo {joint.id} ({joint.name}) is another one than before: model and firmware are "
-                    f"{_dotted(found)}, they were {_dotted(before)}; try: scripts/calibrate.py"
+                    f"servo {joint.id} ({joint.name}) is another one than before: its firmware is "
+                    f"{_dotted(found)}, it was {_dotted(before)}; try: scripts/calibrate.py"
                 )
 
     def _expect(self, joint: JointCalibration, register: Any, wanted: int, what: str) -> None:

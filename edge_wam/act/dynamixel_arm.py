@@ -118,7 +118,8 @@ class DynamixelArm(Arm):
             self._most[joint.id].append((table.GOAL_CURRENT, current))
 
     def _firmware_of(self, joint: JointCalibration) -> tuple[int, ...]:
-        return tuple(self.bus.read(joint.id, register) for register in (table.MODEL, table.FIRMWARE))
+        found = self.bus.read(joint.id, table.IDENTITY)
+        return found & 0xFFFF, found >> 48
 
     def _turns(self, counts: IntArray) -> IntArray:
         turns: IntArray = (counts - self._lowest) // COUNTS_PER_TURN * COUNTS_PER_TURN

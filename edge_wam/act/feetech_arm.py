@@ -76,8 +76,8 @@ class FeetechArm(Arm):
         self._expect_calibrated(joint, feetech.MAX_POSITION, joint.range_max)
 
     def _firmware_of(self, joint: JointCalibration) -> tuple[int, ...]:
-        registers = (feetech.MODEL, feetech.FIRMWARE_MAJOR, feetech.FIRMWARE_MINOR)
-        return tuple(self.bus.read(joint.id, register) for register in registers)
+        found = self.bus.read(joint.id, feetech.FIRMWARE)
+        return found & 0xFF, found >> 8
 
     def _set_up(self, goals: IntArray) -> None:
         # Goals last before torque, and everything verified: some firmware switches torque on by itself

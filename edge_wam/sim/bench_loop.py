@@ -1,11 +1,12 @@
 """`edge-wam bench loop`: how late the loop is, idle and beside hungry neighbours; what a bus cycle costs.
 
-Each loop runs for a few seconds at each rate: ours (absolute deadlines; with the first core, SCHED_FIFO and
+Each loop runs for a few seconds at each rate: ours (absolute deadlines; with the last core, SCHED_FIFO and
 locked memory as far as the kernel lets us), the loop that everybody writes first (work, then sleep for what
-is left of the period), and LeRobot's, which is that. Then the bus: an emulated arm in another process, on a
-wire that takes the time of its bytes, and one cycle (all of six servos' present values, six goals) by our
-code and, where they are installed, by Feetech's own SDK and by LeRobot, each asked for positions alone and
-for the same as ours (LeRobot by a question for each of the eight): time, and CPU time of who asks.
+is left of the period), and LeRobot's, which is that; and cyclictest, where it is installed. Then the bus: an
+emulated arm in another process, on a wire that takes the time of its bytes, and one cycle (all of six
+servos' present values, six goals) by our code and, where they are installed, by Feetech's own SDK and by
+LeRobot, each asked for positions alone and for the same as ours (LeRobot by a question for each of the
+eight): time, and CPU time of who asks.
 """
 
 from __future__ import annotations
@@ -32,8 +33,10 @@ from edge_wam.act.feetech_arm import FeetechArm
 from edge_wam.act.feetech_bus import FeetechBus
 from edge_wam.clock import MonotonicClock, ticks
 from edge_wam.realtime import realtime
+from edge_wam.sim.bench_host import sleeper
 from edge_wam.sim.bench_lerobot import ALL, PAUSE_S, Neighbour, neighbour
 
+HOST = "cyclictest: this computer's own limit"
 RATES_HZ, LOADS = (50, 100, 200), ("idle", "busy")
 WORK_S = 0.001  # about what a tick of the robot takes, waiting for the bus left aside
 GOALS_BYTES = 8 + 6 * 3
@@ -146,6 +149,9 @@ def jitter(
                 with realtime(say=said.append):
                     here = ours(rate_hz, seconds)
                 note("edge_wam", rate_hz, load, here)
+                if (late_ms := sleeper(rate_hz, seconds)) is not None:
+                    found.append(Jitter(HOST, rate_hz, load, late_ms, 0, 0.0))
+                tell()
     return found, sorted(set(said))
 
 
@@ -369,7 +375,7 @@ def main(folder: Path, rounds: int, seconds: float = 5.0, picture: Path | None =
         wire(folder) as path,
         wire(folder) as theirs,
         neighbour(folder, theirs) as lerobot,
-        tqdm(total=3 * len(RATES_HZ) * len(LOADS) + 5 * rounds, desc="loop", unit="step") as bar,
+        tqdm(total=4 * len(RATES_HZ) * len(LOADS) + 5 * rounds, desc="loop", unit="step") as bar,
     ):
         found, said = jitter(seconds, RATES_HZ, lerobot, bar.update)
         buses = cycles(path, theirs, folder, rounds, lerobot, bar.update)

@@ -97,7 +97,7 @@ def test_another_servo_in_its_place_is_refused_when_it_is_connected_again(r):
     memory = r.chain.servos[3].memory
     at = table.FIRMWARE.address if hasattr(r.arm.bus, "models") else feetech.FIRMWARE_MINOR.address
     memory[at] += 1
-    with pytest.raises(CalibrationError, match=r"servo 4 \(wrist_flex\) is another one than before: .* were"):
+    with pytest.raises(CalibrationError, match=r"servo 4 \(wrist_flex\) is another one than before: .* was"):
         r.arm.connect()
     memory[at] -= 1
     r.arm.connect()
