@@ -52,7 +52,7 @@ coverage: system $(TEST)  ## every line and branch of the guard, the plan, the s
 	@$(BIN)/python -m coverage run --branch --data-file=.coverage --include='$(EVERY_LINE)' -m pytest tests/act
 	@$(BIN)/python -m coverage report --data-file=.coverage --show-missing --fail-under=100
 
-fuzz: system $(TEST)  ## ten million random and mutated bytes into each decoder of both families (5 min)
+fuzz: system $(TEST)  ## ten million random and mutated bytes into each decoder of both families (1 min)
 	@EDGE_WAM_FUZZ_BYTES=10000000 $(BIN)/python -m pytest tests/act/test_fuzz.py tests/act/test_dynamixel_fuzz.py $(ARGS)
 
 faults: system $(DEMO)  ## everything that can go wrong, in one process and in many, in real time; draws docs/faults.png (15 min)

@@ -51,7 +51,7 @@ class Joints(NamedTuple):
     memory (a dip of the supply) and has just got its settings and its torque back, '' for none; stopped names
     joints that their servos' bus watchdog had stopped, since the host was silent, and that obey again;
     settled says that every servo was read back to have the goal that was sent last, and that none moves
-    (None: nobody asked).
+    (None: nobody asked); bus_s is how long asking them took.
     """
 
     t_s: float
@@ -66,6 +66,7 @@ class Joints(NamedTuple):
     reset: str = ""
     stopped: str = ""
     settled: bool | None = None
+    bus_s: float = math.nan
 
 
 class Words(NamedTuple):

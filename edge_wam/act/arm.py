@@ -251,6 +251,7 @@ class Arm:
             fresh=block.fresh,
             reset=mended.reset,
             stopped=mended.stopped,
+            bus_s=block.took_s,
             settled=self._started and len(self._proven) == self._joint_count and self._still(block),
         )
 

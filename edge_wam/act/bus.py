@@ -92,6 +92,7 @@ class Block(NamedTuple):
     error is the reply's error byte or'ed with the servo's error register; fresh says who answered now
     (the others show what they said last, zeros if they never did). As far as the family's block tells:
     limp is a servo whose torque is off, tripped one that its bus watchdog has stopped; moving is its flag.
+    took_s: from the question to the last answer.
     """
 
     t_s: float
@@ -106,6 +107,7 @@ class Block(NamedTuple):
     fresh: NDArray[np.bool_]
     limp: NDArray[np.bool_]
     tripped: NDArray[np.bool_]
+    took_s: float
 
 
 def open_port(path: str, baud_bps: int = 1_000_000) -> Port:

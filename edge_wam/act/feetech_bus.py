@@ -74,6 +74,7 @@ class FeetechBus(ServoBus[Register]):
             fresh,
             self._never,
             self._never,
+            took_s,
         )
 
     def _careful(self, heard: bytes, started_s: float) -> NDArray[np.bool_]:

@@ -282,3 +282,11 @@ def test_a_write_needs_no_acknowledgement():
     r.bus.write(1, feetech.RESPONSE_LEVEL, 0)
     r.bus.write(1, feetech.ACCELERATION, 5)
     assert r.bus.counts.missing == (0,) * 6
+
+
+def test_a_block_says_how_long_it_took_and_a_silent_servo_takes_the_deadline():
+    r = rig(wire_time=True)
+    wire_s = (8 + 6 + 6 * (6 + 15)) * 10e-6
+    assert r.bus.read_block().took_s == pytest.approx(wire_s)
+    r.faults.drop(servo_id=3)
+    assert r.bus.read_block().took_s == pytest.approx(DEADLINE_S, abs=1e-3)
