@@ -41,6 +41,14 @@ def test_a_byte_that_is_another_is_the_careful_reader_s(blocks, at, other):
     assert Blocks(IDS).decode(bytes(data)) is None
 
 
+def with_length(data, length):
+    """Another LEN in the first answer, and the checksum that goes with it."""
+    changed = bytearray(data)
+    changed[3] = length
+    changed[20] = feetech.checksum(changed[2:20])
+    return bytes(changed)
+
+
 def test_nor_is_anything_quick_that_is_not_in_its_place():
     made = [(0, bytes(range(15)))] * 6
     data = answers(made)
@@ -53,6 +61,8 @@ def test_nor_is_anything_quick_that_is_not_in_its_place():
         answers(made, (1, 2, 4, 3, 5, 6)),
         answers(made, (1, 2, 3, 4, 5, 9)),
         answers([(0, bytes(16)), (0, bytes(14)), *made[2:]]),
+        with_length(data, 16),
+        with_length(data, 18),
         b"",
     ):
         assert blocks.decode(wrong) is None

@@ -60,9 +60,9 @@ def test_one_bad_number_in_the_wish_holds_the_whole_arm(bad):
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("far", [1e308, -1e308, 1.7e308])
 def test_a_wish_at_the_end_of_all_numbers_is_limited_like_any_other(far):
-    wish = MIDDLE.copy()
-    wish[1], wish[2] = far, -far
-    target, limited = guard(wish, MIDDLE, MIDDLE)
+    wish, measured = MIDDLE.copy(), MIDDLE.copy()
+    wish[1], wish[2], measured[1] = far, -far, -far  # farther apart than there are numbers
+    target, limited = guard(wish, MIDDLE, measured)
     assert (np.abs(target - MIDDLE) <= STEP + 1e-12).all()
     assert limited.lead == 2
 
