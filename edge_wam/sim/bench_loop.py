@@ -281,10 +281,15 @@ def _sdk_client(path: str, folder: Path, registers: Sequence[tuple[int, int]]) -
         read.addParam(servo_id)
 
     def cycle() -> None:
-        read.txRxPacket()
+        lost = read.txRxPacket()
         write.clearParam()
         for servo_id in ids:
-            count, *_ = [read.getData(servo_id, address, size) for address, size in registers]
+            try:
+                count, *_ = [read.getData(servo_id, address, size) for address, size in registers]
+            except IndexError:  # it takes a late answer to somebody else for its own
+                lost = True
+            if lost:
+                return
             write.addParam(servo_id, [count & 0xFF, count >> 8])
         write.txPacket()
 

@@ -116,6 +116,10 @@ def test_it_is_settled_once_every_goal_was_read_back_and_nothing_moves(r):
     assert tick(r, moved_rad).settled  # it still tells of the goal before
     assert not any(tick(r, moved_rad).settled for _ in range(4))
     assert any(tick(r, moved_rad).settled for _ in range(20))
+    nearby_rad = moved_rad + 0.0016  # a count: nothing moves long enough to tell
+    tick(r, nearby_rad)
+    assert [tick(r, nearby_rad).settled for _ in range(4)] == [False] * 4
+    assert any(tick(r, nearby_rad).settled for _ in range(20))
 
 
 def test_a_servo_that_has_another_goal_or_still_moves_is_not_settled(r):
