@@ -29,6 +29,7 @@ from edge_wam.act.calibration import Calibration
 PACKAGES = Path(sys.prefix) / "lerobot"
 _UNUSED = ("torch", "accelerate", "datasets", "datasets.utils", "datasets.utils.logging")
 _END_S = 30.0
+LATE_S = 0.05
 PAUSE_S = 0.005  # between two cycles, as a loop has it: not counted
 # LeRobot's names of what a tick of ours reads; each is a question of its own there. And its bytes.
 ALL = {
@@ -94,6 +95,13 @@ def neighbour(folder: Path, port: str, packages: Path | None = None) -> Iterator
             process.kill()
 
 
+def settle(port: Any) -> None:
+    """Feetech's SDK is a question behind for ever, or busy, once an answer was late: it is let come."""
+    time.sleep(LATE_S)
+    port.is_using = False
+    port.ser.reset_input_buffer()
+
+
 # --- the other process ----------------------------------------------------------------------
 
 
@@ -123,14 +131,21 @@ def _open_bus(folder: Path, port: str) -> Any:
 
 
 def _cycles(bus: Any, count: int, names: Sequence[str]) -> tuple[list[float], float]:
-    taken, cpu_s = [], time.process_time()
-    for _ in range(count):
+    taken: list[float] = []
+    cpu_s = 0.0
+    while len(taken) < count:
+        used_s = time.process_time()
         time.sleep(PAUSE_S)
         began_s = time.perf_counter()
-        positions, *_ = [bus.sync_read(name) for name in names]
+        try:
+            positions, *_ = [bus.sync_read(name) for name in names]
+        except ConnectionError:  # a reply was lost: not counted
+            settle(bus.port_handler)
+            continue
         bus.sync_write("Goal_Position", positions)
         taken.append(time.perf_counter() - began_s)
-    return taken, time.process_time() - cpu_s
+        cpu_s += time.process_time() - used_s
+    return taken, cpu_s
 
 
 def _loop(rate_hz: int, seconds: float, work_s: float) -> tuple[list[float], int, float]:

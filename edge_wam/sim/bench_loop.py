@@ -34,7 +34,7 @@ from edge_wam.act.feetech_bus import FeetechBus
 from edge_wam.clock import MonotonicClock, ticks
 from edge_wam.realtime import realtime
 from edge_wam.sim.bench_host import sleeper
-from edge_wam.sim.bench_lerobot import ALL, PAUSE_S, Neighbour, neighbour
+from edge_wam.sim.bench_lerobot import ALL, PAUSE_S, Neighbour, neighbour, settle
 
 HOST = "cyclictest: this computer's own limit"
 RATES_HZ, LOADS = (50, 100, 200), ("idle", "busy")
@@ -190,6 +190,7 @@ def wire(folder: Path) -> Iterator[str]:
             process.stdin.close()
 
 
+LOST = object()  # a cycle in which a reply was missing: not counted
 Cycles = Callable[[int], tuple[list[float], float]]
 
 
@@ -201,13 +202,15 @@ class _Client:
 
     def cycles(self, count: int) -> tuple[list[float], float]:
         """Seconds of each cycle, and seconds of CPU for all."""
-        taken, cpu_s = [], time.process_time()
-        for _ in range(count):
+        taken, cpu_s = list[float](), 0.0
+        while len(taken) < count:
+            used_s = time.process_time()
             time.sleep(PAUSE_S)
             began_s = time.perf_counter()
-            self._cycle()
-            taken.append(time.perf_counter() - began_s)
-        return taken, time.process_time() - cpu_s
+            if self._cycle() is not LOST:
+                taken.append(time.perf_counter() - began_s)
+                cpu_s += time.process_time() - used_s
+        return taken, cpu_s
 
 
 def cycles(
@@ -280,18 +283,19 @@ def _sdk_client(path: str, folder: Path, registers: Sequence[tuple[int, int]]) -
     for servo_id in ids:
         read.addParam(servo_id)
 
-    def cycle() -> None:
-        lost = read.txRxPacket()
+    def cycle() -> object:
         write.clearParam()
-        for servo_id in ids:
-            try:
+        try:
+            if read.txRxPacket():
+                raise IndexError
+            for servo_id in ids:
                 count, *_ = [read.getData(servo_id, address, size) for address, size in registers]
-            except IndexError:  # it takes a late answer to somebody else for its own
-                lost = True
-            if lost:
-                return
-            write.addParam(servo_id, [count & 0xFF, count >> 8])
+                write.addParam(servo_id, [count & 0xFF, count >> 8])
+        except IndexError:  # a reply was lost, or a late one was taken for it
+            settle(port)
+            return LOST
         write.txPacket()
+        return None
 
     return _Client(cycle, port.closePort)
 
