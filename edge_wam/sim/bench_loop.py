@@ -44,12 +44,11 @@ READ_BYTES = 8 + 6 + 6 * 21
 WATCH_BYTES = 8 + 16
 OUR_BYTES = READ_BYTES + WATCH_BYTES + GOALS_BYTES
 BLOCK_BYTES = READ_BYTES + GOALS_BYTES
-POSITIONS_BYTES = 8 + 6 + 6 * 8 + GOALS_BYTES  # two bytes a servo
+POSITIONS_BYTES = 8 + 6 + 6 * 8 + GOALS_BYTES
 EACH_BYTES = sum(8 + 6 + 6 * (6 + size) for size in ALL.values()) + GOALS_BYTES
 POSITION = ((56, 2),)  # address, bytes
 BLOCK = (*POSITION, (58, 2), (60, 2), (62, 1), (63, 1), (65, 1), (66, 1), (69, 2))  # all that ours tells
-TURN = 10  # cycles of one client before it is the next one's turn
-BYTE_S = 10e-6  # at 1 Mbaud
+TURN, BYTE_S = 10, 10e-6  # cycles of one client before the next one's turn; at 1 Mbaud
 
 
 class Jitter(NamedTuple):
