@@ -9,6 +9,7 @@ ARGS ?=
 TORCH_INDEX ?=
 
 BIN := $(VENV)/bin
+EVERY_LINE := edge_wam/act/guard.py,edge_wam/act/plan.py,edge_wam/act/health.py,edge_wam/act/feetech.py,edge_wam/act/feetech_blocks.py,edge_wam/act/dynamixel.py
 # Stamps: an install is repeated only when setup.py has changed.
 MADE := $(VENV)/.made
 DEMO := $(VENV)/.demo-installed
@@ -19,7 +20,7 @@ CONVERTERS := $(VENV)/converters
 LEROBOT := $(VENV)/lerobot
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-converters test-service test-gpu mutate faults check bench clean system
+.PHONY: help demo test test-slow test-converters test-service test-gpu mutate coverage fuzz faults check bench clean system
 
 help:  ## this list
 	@echo "edge_wam: a spoken command moves a robot arm. No hardware is needed for any of these:"
@@ -47,6 +48,14 @@ mutate: system $(TEST)  ## change the guard in every way there is, one at a time
 	@! $(BIN)/mutmut results | grep -E 'survived|no tests|timeout|suspicious'
 	@rm -rf mutants
 
+coverage: system $(TEST)  ## every line and branch of the guard, the plan, the servos' health and both codecs (2 min)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'coverage>=7'
+	@$(BIN)/python -m coverage run --branch --data-file=.coverage --include='$(EVERY_LINE)' -m pytest tests/act
+	@$(BIN)/python -m coverage report --data-file=.coverage --show-missing --fail-under=100
+
+fuzz: system $(TEST)  ## ten million random and mutated bytes into each decoder of both families (1 min)
+	@EDGE_WAM_FUZZ_BYTES=10000000 $(BIN)/python -m pytest tests/act/test_fuzz.py tests/act/test_dynamixel_fuzz.py $(ARGS)
+
 faults: system $(DEMO)  ## everything that can go wrong, in one process and in many, in real time; draws docs/faults.png (15 min)
 	@$(BIN)/edge-wam faults --processes --plot docs/faults.png $(ARGS)
 
@@ -62,7 +71,7 @@ bench: system $(DEMO)  ## what each part costs, in one run; the last line is JSO
 	@$(BIN)/edge-wam bench $(ARGS)
 
 clean:  ## remove the environment, caches and the demo's film; runs/ (data, checkpoints) stays
-	rm -rf $(VENV) mutants build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis demo.mp4 demo.gif
+	rm -rf $(VENV) mutants .coverage build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis demo.mp4 demo.gif
 	find edge_wam tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
 
 system:

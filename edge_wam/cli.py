@@ -157,11 +157,14 @@ def _faults(arguments: argparse.Namespace) -> int:
     from edge_wam.robot import simulated
 
     config, processes = _config(arguments), None
+    servos = arguments.servos or config.robot.servos
     if arguments.processes:
+        if servos != "feetech":
+            raise EdgeWamError(f"--processes has a robot of Feetech servos, not of {servos}; try it without")
         manifest.load(config.model.folder)  # refused now, rather than by a process
         processes = simulated("process_faults").Processes(config, arguments.light)
     code: int = simulated("faults").main(
-        config.robot.calibration, arguments.only, arguments.json, arguments.plot, processes
+        config.robot.calibration, servos, arguments.only, arguments.json, arguments.plot, processes
     )
     return code
 
@@ -169,8 +172,9 @@ def _faults(arguments: argparse.Namespace) -> int:
 def _soak(arguments: argparse.Namespace) -> int:
     from edge_wam.robot import simulated
 
-    folder = _config(arguments).robot.calibration
-    code: int = simulated("soak").main(folder, arguments.hours, arguments.seed)
+    robot = _config(arguments).robot
+    servos = arguments.servos or robot.servos
+    code: int = simulated("soak").main(robot.calibration, servos, arguments.hours, arguments.seed)
     return code
 
 

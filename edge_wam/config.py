@@ -7,6 +7,7 @@
     servos = "feetech"                      # STS3215; or "dynamixel": XL330, XL430
     baud_bps = 1000000                      # Dynamixel up to 4000000
     control_hz = 50
+    when_back = "hold"                      # the cable came out and is in again: hold, park, or go on
 
     [model]
     folder = "models/so101-tabletop"
@@ -75,6 +76,7 @@ from edge_wam.tomlfile import Scalar, Table
 SIMULATED = "sim"
 _FASTEST_BPS = {"feetech": 1_000_000, "dynamixel": 4_000_000}
 SERVOS = tuple(_FASTEST_BPS)  # act/families.py
+WHEN_BACK = ("hold", "park", "go on")
 ENGINES = ("auto", "vosk", "pocketsphinx")
 IMAGES = ("jpeg", "png")  # of a recording
 _CAMERAS = (("front", "sim-front"), ("wrist", "sim-wrist"))
@@ -83,7 +85,7 @@ _CAMERAS = (("front", "sim-front"), ("wrist", "sim-wrist"))
 @dataclass(frozen=True, slots=True)
 class RobotConfig:
     """The arm: its name, its calibration folder, its port (SIMULATED or a device), its servos (one of
-    SERVOS) and the rate of the loop."""
+    SERVOS), the rate of the loop, and what it does (one of WHEN_BACK) when its cable is back."""
 
     name: str
     calibration: Path
@@ -91,6 +93,7 @@ class RobotConfig:
     servos: str
     baud_bps: int
     control_hz: float
+    when_back: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +202,7 @@ def as_tables(config: Config) -> dict[str, dict[str, Scalar]]:
             "servos": robot.servos,
             "baud_bps": robot.baud_bps,
             "control_hz": robot.control_hz,
+            "when_back": robot.when_back,
         },
         "model": {
             "folder": str(model.folder),
@@ -243,6 +247,7 @@ def _robot(table: Table, base: Path) -> RobotConfig:
         servos,
         table.integer("baud_bps", 1_000_000, low=38_400, high=_FASTEST_BPS[servos]),
         table.number("control_hz", 50.0, low=10.0, high=200.0),
+        table.text("when_back", WHEN_BACK[0], of=WHEN_BACK),
     )
     table.done()
     return made

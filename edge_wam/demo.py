@@ -210,6 +210,8 @@ def figures_of(figures: LoopFigures, counts: BusCounts) -> Figures:
         "late_p50_ms": round(figures.late_p50_ms, 2),
         "late_p99_ms": round(figures.late_p99_ms, 2),
         "misses": figures.misses,
+        "bus_p50_ms": round(figures.bus_p50_ms, 2),
+        "bus_p99_ms": round(figures.bus_p99_ms, 2),
         "chunks": figures.chunks,
         "infer_p50_ms": round(figures.infer_p50_ms, 1),
         "infer_p99_ms": round(figures.infer_p99_ms, 1),
@@ -224,6 +226,7 @@ def table(figures: Figures) -> str:
     rows = (
         ("control ticks", f"{figures['ticks']:.0f}, {figures['misses']:.0f} missed"),
         ("tick lateness", _pair(figures, "late")),
+        ("asking the servos", _pair(figures, "bus")),
         ("inference", _pair(figures, "infer") + f"  ({figures['chunks']:.0f} chunks followed)"),
         ("exposure to servo", _pair(figures, "exposure_to_servo")),
         ("bus errors", f"{figures['bus_errors']:.0f}"),

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from edge_wam import __version__
+from edge_wam.config import SERVOS
 
 
 def parser() -> argparse.ArgumentParser:
@@ -115,6 +116,7 @@ def parser() -> argparse.ArgumentParser:
     faults = verbs.add_parser(
         "faults", parents=[common], help="let everything go wrong, and judge the bytes on the servo bus"
     )
+    faults.add_argument("--servos", choices=SERVOS, help="of the arm, instead of the settings'")
     faults.add_argument("--only", default="", help="those whose name or group (wire, servo, ...) holds this")
     faults.add_argument(
         "--processes", action="store_true", help="also those of real processes, in real time (some minutes)"
@@ -128,6 +130,7 @@ def parser() -> argparse.ArgumentParser:
     soak = verbs.add_parser(
         "soak", parents=[common], help="hours of faults in simulated time, on one arm (a day takes about one)"
     )
+    soak.add_argument("--servos", choices=SERVOS, help="of the arm, instead of the settings'")
     soak.add_argument("--hours", type=float, default=1.0)
     soak.add_argument("--seed", type=int, default=0, help="which faults, and when")
 

@@ -21,7 +21,7 @@ from edge_wam.mailbox import remove_leftovers
 from edge_wam.manifest import Manifest
 from edge_wam.messages import Heard
 from edge_wam.orders import Order, Orders, Verb, VoiceOrders
-from edge_wam.persist import BACK, persist
+from edge_wam.persist import BACK, HELD, persist
 from edge_wam.pilot import Pilot
 from edge_wam.process import on_interrupt
 from edge_wam.realtime import realtime
@@ -89,7 +89,7 @@ def live(
             outlet.tell("heard", fields["HEARD"], words.t_s, meant or "", words.confidence, news.why)
 
         def of_the_bus(text: str) -> None:
-            happened("note" if text == BACK else "fault", text, clock.now_s())
+            happened("note" if text.startswith(BACK) else "fault", text, clock.now_s())
 
         def command_of(words: Words) -> str | None:
             return meaning(known.manifest)(words)
@@ -129,15 +129,25 @@ def live(
                 happened(event.kind, event.text, event.t_s)
             reload.beat(t_s, resting=pilot.resting)
 
+        under_way = ""
+
         def fly() -> None:
+            nonlocal under_way
             try:
                 run(robot.arm, robot.thinker, orders, pilot, clock, outlet, rate_hz, beat)
             finally:
+                under_way = pilot.task.command
                 pilot.lost(clock.now_s())
+
+        def resume() -> str:
+            order, text = when_back(known.config.robot.when_back, under_way)
+            if order is not None:
+                given.give(order)
+            return text
 
         with on_interrupt(leave, reload.ask if systemd.is_service else None), realtime(say=tell):
             try:
-                persist(fly, robot.reconnect, orders, clock, of_the_bus, beat)
+                persist(fly, robot.reconnect, orders, clock, of_the_bus, beat, resume)
             finally:
                 systemd.ending(ENDING_S)
     return 0
@@ -155,6 +165,16 @@ def hold_space(boxes: telemetry.Boxes) -> contextlib.AbstractContextManager[bool
     """The space bar of our terminal is the push-to-talk button, where we have one."""
     held = functools.partial(telemetry.tell_talk, boxes.talk, True, TERMINAL)
     return space_bar(0, held)  # standard input
+
+
+def when_back(setting: str, command: str) -> tuple[Order | None, str]:
+    """What is ordered of an arm whose cable came out and is in again, and what a person is told; command:
+    what it was doing, '' for nothing."""
+    if setting == "park":
+        return Order(Verb.PARK), f"{BACK}, and parks"
+    if setting == "go on" and command:
+        return Order(Verb.DO, command), f"{BACK}, and goes on: {command}"
+    return None, HELD
 
 
 def renew_voice(before: Settings, after: Settings, kept: Sequence[Kept], sound: Sound) -> bool:

@@ -80,7 +80,7 @@ def run(
                 pilot.obey(order, tick.t_s, sent_rad, seen.position_rad)
             entered = pilot.take(thinker.take(), tick.t_s)
             wish_rad, stale_s = pilot.wish(tick.t_s, sent_rad, seen)
-            if pilot.finished(tick.t_s):
+            if pilot.finished(tick.t_s, seen):
                 break
             target_rad, limited = limit(
                 wish_rad, sent_rad, before_rad, seen.position_rad, pilot.limits, period_s

@@ -10,7 +10,8 @@ from edge_wam.orders import OrderSource, Verb
 
 LOOK_S = 0.1
 PAUSE_S, LONGEST_PAUSE_S = 0.5, 5.0
-BACK = "the arm is back, and held where it is; say the command again"
+BACK = "the arm is back"
+HELD = f"{BACK}, and held where it is; say the command again"
 
 
 def persist(
@@ -20,11 +21,13 @@ def persist(
     clock: Clock,
     tell: Callable[[str], object],
     beat: Callable[[float], object] = lambda t_s: None,
+    resume: Callable[[], str] = lambda: HELD,
 ) -> None:
     """Call `fly`, the control loop, until it ends by order; whenever it loses the bus, wait and start anew.
 
     reconnect raises BusError or CalibrationError while the arm is not there, or is another one: it is asked
     again after a pause that grows. Orders given meanwhile are dropped, but for QUIT; beat feeds the watchdog.
+    resume is called when it is back, before it moves, and says what will happen.
     """
     while True:
         try:
@@ -34,7 +37,7 @@ def persist(
             tell(f"{error} Waiting for the arm.")
         if not _back(reconnect, orders, clock, tell, beat):
             return
-        tell(BACK)
+        tell(resume())
 
 
 def _back(

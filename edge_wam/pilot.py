@@ -30,6 +30,9 @@ from edge_wam.types import ActionChunk, FloatArray, Joints
 DONE, DONE_CHUNKS = 0.9, 3  # the model's word that a task is done: how sure, how often in a row
 SAG_RAD = 0.05  # how far behind what it holds an arm may hang (2.9 deg)
 SETTLE_S = 0.5  # an arm that arrives late, behind its targets, before the torque goes off
+PROOF_S = 2.0  # within which a STOP has to be proved
+# Nobody is let go of who moves, or is elsewhere than at rest, unless that does not come true for so long.
+REST_RAD, REST_RAD_S, LEAVE_S = 0.15, 0.2, 3.0
 
 
 class Mode(enum.Enum):
@@ -84,6 +87,7 @@ class Pilot:
         self._answered_s: FloatArray | None = None
         self._asked_s = 0.0
         self._sure, self._done_epoch = 0, -1
+        self._stopped_s: float | None = None  # when STOP was obeyed, until it is proved
 
     def obey(self, order: Order, t_s: float, sent_rad: FloatArray, measured_rad: FloatArray) -> None:
         """Carry out an order at `t_s`. Any order but QUIT takes back an earlier QUIT."""
@@ -100,6 +104,7 @@ class Pilot:
                 sags = np.abs(self._hold_rad - held_rad) < SAG_RAD
                 self._hold_rad = np.where(sags, held_rad, self._hold_rad)
             self._tell(t_s, "stopped", "hold")
+            self._stopped_s = t_s
         elif self.mode not in (Mode.PARKING, Mode.PARKED):
             self._park(t_s, sent_rad)
 
@@ -129,6 +134,7 @@ class Pilot:
             )
         if self._health is not None:
             self._heed(self._health.judge(seen, sent_rad), t_s, sent_rad, seen)
+        self._prove(t_s, seen)
         if self._silence_s(seen) > self._patience.joints_hold_s:
             return Wish(None, self.plan.at(t_s).stale_s)  # blind: not a step further
         if self.mode is Mode.FOLLOWING:
@@ -164,11 +170,36 @@ class Pilot:
         self._rest(t_s, Mode.HOLDING)
         self._quitting_s = self._answered_s = None
 
-    def finished(self, t_s: float) -> bool:
+    def finished(self, t_s: float, seen: Joints) -> bool:
         """Whether QUIT was ordered and has been carried out: the loop may let go."""
         if self._quitting_s is None:
             return False
-        return self._motion is None or t_s >= self._motion.end_s + SETTLE_S
+        over_s = self._quitting_s if self._motion is None else self._motion.end_s + SETTLE_S
+        if t_s < over_s:
+            return False
+        rests = bool((np.abs(seen.velocity_rad_s) <= REST_RAD_S).all())
+        if self._motion is not None:
+            rests &= bool((np.abs(seen.position_rad - self._motion.at(t_s)) <= REST_RAD).all())
+        if not rests and t_s < over_s + LEAVE_S:
+            return False
+        if not rests:
+            self._tell(t_s, "letting go, though the arm is not at rest where it should be", "fault")
+        return True
+
+    def _prove(self, t_s: float, seen: Joints) -> None:
+        """Of a STOP: the goals have been read back, and nothing moves. Says so, or that it is not so."""
+        if self._stopped_s is None or seen.settled is None:
+            return
+        if self.mode is not Mode.HOLDING:
+            self._stopped_s = None
+        elif seen.settled and t_s > self._stopped_s:
+            self._tell(t_s, "stands: every goal read back, nothing moves", "hold")
+            self._stopped_s = None
+        elif t_s > self._stopped_s + PROOF_S:
+            self._tell(
+                t_s, "stopped, but it is not proved: a goal was not read back, or something moves", "fault"
+            )
+            self._stopped_s = None
 
     def news(self) -> list[Event]:
         """Events not yet asked for, in order."""

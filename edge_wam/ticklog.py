@@ -24,7 +24,7 @@ class History(NamedTuple):
     t_s, late_s, work_s, stale_s (N,); skipped (N,) slots dropped before the tick; measured_rad,
     wish_rad (NaN: hold), sent_rad (N, J); limited (N, 4): joints limited, by the fields of
     guard.Limited; servo_s (N,): exposure to servo of a chunk that was first used in this tick, and
-    infer_s its engine's time, NaN elsewhere.
+    infer_s its engine's time, NaN elsewhere; bus_s (N,): what asking the servos took of work_s.
     """
 
     t_s: FloatArray
@@ -38,6 +38,7 @@ class History(NamedTuple):
     limited: NDArray[np.int64]
     servo_s: FloatArray
     infer_s: FloatArray
+    bus_s: FloatArray
 
 
 class Figures(NamedTuple):
@@ -56,6 +57,8 @@ class Figures(NamedTuple):
     exposure_to_servo_p50_ms: float
     exposure_to_servo_p99_ms: float
     limited: int
+    bus_p50_ms: float
+    bus_p99_ms: float
 
 
 class TickLog:
@@ -81,6 +84,7 @@ class TickLog:
             limited=counts(len(Limited._fields)),
             servo_s=numbers(),
             infer_s=numbers(),
+            bus_s=numbers(),
         )
         self._count = self._misses = self._chunks = self._limited = 0
 
@@ -108,6 +112,7 @@ class TickLog:
         kept.limited[i] = limited
         kept.servo_s[i] = math.nan if entered is None else now_s - entered.t0_s
         kept.infer_s[i] = math.nan if entered is None else entered.infer_s
+        kept.bus_s[i] = seen.bus_s
         self._count += 1
         self._misses += tick.skipped
         self._chunks += entered is not None
@@ -140,6 +145,7 @@ class TickLog:
             *_percentiles_ms(kept.infer_s),
             *_percentiles_ms(kept.servo_s),
             self._limited,
+            *_percentiles_ms(kept.bus_s),
         )
 
 

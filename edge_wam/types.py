@@ -49,7 +49,9 @@ class Joints(NamedTuple):
     servos report them; error is the servo's raw error byte (0 is healthy); fresh says which joints
     answered this time (the others carry their last known value); reset names a joint whose servo had lost its
     memory (a dip of the supply) and has just got its settings and its torque back, '' for none; stopped names
-    joints that their servos' bus watchdog had stopped, since the host was silent, and that obey again.
+    joints that their servos' bus watchdog had stopped, since the host was silent, and that obey again;
+    settled says that every servo was read back to have the goal that was sent last, and that none moves
+    (None: nobody asked); bus_s is how long asking them took.
     """
 
     t_s: float
@@ -63,6 +65,8 @@ class Joints(NamedTuple):
     fresh: NDArray[np.bool_]
     reset: str = ""
     stopped: str = ""
+    settled: bool | None = None
+    bus_s: float = math.nan
 
 
 class Words(NamedTuple):

@@ -57,6 +57,7 @@ class FakeArm:
             zero,
             zero.astype(np.uint8),
             ~self.silent,
+            bus_s=0.0004,
         )
 
     def act(self, target_rad):
@@ -344,6 +345,7 @@ def test_figures_say_what_happened(bench):
     figures = bench.log.figures()
     assert figures.ticks == len(bench.arm.acted)
     assert figures.work_p50_ms == pytest.approx(1.0)
+    assert (figures.bus_p50_ms, figures.bus_p99_ms) == pytest.approx((0.4, 0.4))
     assert figures.late_p99_ms == pytest.approx(0.0, abs=1e-6)
     assert figures.infer_p50_ms == pytest.approx(30.0)
     # exposed 40 ms before it was offered, taken a tick later, sent 1 ms into that

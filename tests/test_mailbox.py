@@ -154,6 +154,50 @@ def test_reads_are_never_torn_while_a_process_hammers(box):
     assert writer.exitcode == 0
 
 
+KILLS = """
+import os, random, signal, sys, time
+import numpy as np
+from edge_wam.mailbox import Mailbox, private_name
+NUMBERS = np.dtype([("n", np.int64), ("many", np.float64, (8000,))])
+generator, count, before, midway = random.Random(1), int(sys.argv[1]), 0, 0
+with Mailbox.create(private_name("kills"), NUMBERS) as box, Mailbox.open(box.name, NUMBERS) as reader:
+    record = np.zeros((), NUMBERS)
+    for k in range(count):
+        writer = os.fork()
+        if not writer:
+            n = int(box._head[0])
+            while True:
+                n += 1
+                record["n"] = record["many"] = n
+                box.put(record, float(n))
+        time.sleep(generator.uniform(0.0, 5e-4))
+        os.kill(writer, signal.SIGKILL)
+        os.waitpid(writer, 0)
+        head = int(box._head[0])
+        half = box._payloads[(head + 1) % box._slots][0]
+        midway += int(half["n"]) == head + 1 or half["many"][0] != half["many"][-1]
+        del half
+        letter = reader.get()
+        if letter is None:
+            assert head == 0
+            continue
+        seen = letter.record
+        assert seen["n"] == head == letter.t_s >= before, (k, seen["n"], head, letter.t_s, before)
+        assert (seen["many"] == head).all(), k
+        before = head
+print(midway)
+"""
+
+
+@pytest.mark.parametrize("count", [100, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_a_writer_killed_in_the_middle_of_a_write_leaves_the_record_before_it(count):
+    """Each writer is killed once, at some moment; the next one goes on where it was."""
+    words = [sys.executable, "-c", KILLS, str(count)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=1800, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > count / 5  # many of them were in the middle
+
+
 def test_nothing_is_left_behind_and_nothing_is_said():
     name = private_name("quiet")
     code = f"""

@@ -14,6 +14,7 @@ from edge_wam.act.feetech_bus import FeetechBus
 from edge_wam.act.plug import Plug
 from edge_wam.clock import ManualClock
 from edge_wam.errors import ArmError, BusError, CalibrationError
+from edge_wam.live import when_back
 from edge_wam.orders import Order, Orders, Verb
 from edge_wam.persist import LONGEST_PAUSE_S, persist
 from edge_wam.robot import reconnect
@@ -46,8 +47,10 @@ class World:
         if self.clock.now_s() < self.gone_s + self.away_s:
             raise self.error
 
-    def run(self):
-        persist(self.fly, self.reconnect, self.orders, self.clock, self.said.append, self.beats.append)
+    def run(self, **more):
+        persist(
+            self.fly, self.reconnect, self.orders, self.clock, self.said.append, self.beats.append, **more
+        )
 
 
 def test_it_flies_again_when_the_arm_is_back_and_says_so():
@@ -56,6 +59,35 @@ def test_it_flies_again_when_the_arm_is_back_and_says_so():
     assert world.flights == 3
     assert world.said.count("the arm is back, and held where it is; say the command again") == 2
     assert world.said[0] == "the bus failed; unplugged? Waiting for the arm."
+
+
+def test_what_was_set_is_done_once_it_is_back_and_not_before():
+    world, resumed = World(losses=2), []
+
+    def resume():
+        resumed.append((world.clock.now_s() - world.gone_s >= world.away_s, world.flights))
+        return "the arm is back, and parks"
+
+    world.run(resume=resume)
+    assert resumed == [(True, 1), (True, 2)]
+    assert world.said.count("the arm is back, and parks") == 2
+
+
+@pytest.mark.parametrize(
+    ("setting", "command", "order", "said"),
+    [
+        ("hold", "go home", None, "held where it is; say the command again"),
+        ("park", "go home", Order(Verb.PARK), "parks"),
+        ("park", "", Order(Verb.PARK), "parks"),
+        ("go on", "go home", Order(Verb.DO, "go home"), "goes on: go home"),
+        ("go on", "", None, "held where it is"),
+    ],
+)
+def test_hold_park_or_go_on_by_setting(setting, command, order, said):
+    ordered, text = when_back(setting, command)
+    assert ordered == order
+    assert text.startswith("the arm is back, and ")
+    assert said in text
 
 
 def test_the_watchdog_is_fed_while_it_waits_and_pauses_grow_to_a_limit():

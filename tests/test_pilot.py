@@ -21,9 +21,10 @@ WIDER = dataclasses.replace(LIMITS, low_rad=np.full(6, -3.0), high_rad=np.full(6
 HERE = np.zeros(6)
 
 
-def seen(t_s):
+def seen(t_s, **told):
     zero = np.zeros(6)
-    return Joints(t_s, HERE, zero, zero, zero, zero, zero, zero.astype(np.uint8), np.ones(6, bool))
+    joints = Joints(t_s, HERE, zero, zero, zero, zero, zero, zero.astype(np.uint8), np.ones(6, bool))
+    return joints._replace(**told)
 
 
 def chunk(pilot, t_s, reach_rad):
@@ -86,3 +87,70 @@ def test_what_was_thought_before_the_change_finds_nobody_at_home(pilot):
     pilot.change(1.2, WIDER, Patience(), None)
     assert pilot.take(old, 1.3) is None
     assert pilot.wish(1.3, HERE, seen(1.3)).target_rad == pytest.approx(HERE)
+
+
+# --- STOP is proved, and nobody is let go of who moves --------------------------------------------------
+
+
+def told(pilot):
+    return [event.text for event in pilot.news()]
+
+
+def stopped(pilot, settled, until_s=5.0):
+    pilot.obey(Order(Verb.DO, "go"), 1.0, HERE, HERE)
+    pilot.obey(Order(Verb.STOP), 1.1, HERE, HERE)
+    told(pilot)
+    said = []
+    for t_s in np.arange(1.1, until_s, 0.02):
+        pilot.wish(t_s, HERE, seen(t_s, settled=settled(t_s)))
+        said += [(round(t_s, 2), text) for text in told(pilot)]
+    return said
+
+
+def test_a_stop_is_proved_once_and_not_by_what_was_so_before_it(pilot):
+    assert stopped(pilot, lambda t_s: t_s > 1.31) == [(1.32, "stands: every goal read back, nothing moves")]
+    assert pilot.mode is Mode.HOLDING
+    at_once = stopped(Pilot(LIMITS, Patience()), lambda t_s: True)
+    assert at_once == [(1.12, "stands: every goal read back, nothing moves")]
+
+
+def test_a_stop_that_cannot_be_proved_is_said_and_where_nobody_asks_nothing_is(pilot):
+    ((t_s, text),) = stopped(pilot, lambda t_s: False)
+    assert t_s == pytest.approx(3.12, abs=0.03)
+    assert "not proved" in text
+    assert stopped(Pilot(LIMITS, Patience()), lambda t_s: None) == []
+
+
+def test_who_goes_on_needs_no_proof(pilot):
+    pilot.obey(Order(Verb.STOP), 1.0, HERE, HERE)
+    pilot.obey(Order(Verb.DO, "go"), 1.1, HERE, HERE)
+    told(pilot)
+    for t_s in (1.2, 2.9, 3.1):
+        pilot.wish(t_s, HERE, seen(t_s, settled=False))
+    assert [text for text in told(pilot) if "proved" in text or "stands" in text] == []
+
+
+def parked_s(pilot):
+    pilot.obey(Order(Verb.QUIT), 1.0, HERE, HERE)
+    return next(
+        t_s for t_s in np.arange(1.0, 20.0, 0.02) if pilot.finished(t_s, seen(t_s, position_rad=PARK))
+    )
+
+
+def test_it_is_let_go_of_at_rest_in_the_park_pose(pilot):
+    over_s = parked_s(pilot)
+    for wrong in ({"velocity_rad_s": np.full(6, 0.3), "position_rad": PARK}, {"position_rad": PARK + 0.2}):
+        other = Pilot(LIMITS, Patience())
+        other.obey(Order(Verb.QUIT), 1.0, HERE, HERE)
+        assert not other.finished(over_s, seen(over_s, **wrong))
+        assert not other.finished(over_s + 2.9, seen(over_s, **wrong))
+        assert other.finished(over_s + 3.1, seen(over_s, **wrong))  # it may be held by something for ever
+        assert "letting go, though the arm is not at rest where it should be" in told(other)
+    assert "letting go, though the arm is not at rest where it should be" not in told(pilot)
+
+
+def test_without_a_park_pose_it_is_let_go_of_once_it_stands():
+    pilot = Pilot(dataclasses.replace(LIMITS, park_rad=None), Patience())
+    pilot.obey(Order(Verb.QUIT), 1.0, HERE, HERE)
+    assert not pilot.finished(1.0, seen(1.0, velocity_rad_s=np.full(6, -0.3)))
+    assert pilot.finished(1.02, seen(1.02))

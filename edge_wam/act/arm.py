@@ -33,18 +33,19 @@ DRIVE_ACCELERATION_RAD_S2 = 38.9
 # The gripper at half, as in LeRobot: it squeezes for seconds, and full torque trips the overload protection.
 TORQUE_FRACTION = (1.0, 1.0, 1.0, 1.0, 1.0, 0.5)
 OUTSIDE_COUNTS = 20  # a limp joint may hang this far beyond its range; starting moves it back to the edge
+# At start the torque comes in steps: shares of the most, STAGE_TICKS blocks apart. A joint that leaves its
+# goal by this much meanwhile runs away (a wrong direction, a loose magnet): let go of it while it is weak.
+STAGES, STAGE_TICKS, RUNAWAY_COUNTS = (0.3, 0.6, 1.0), 5, 114
 RELEASE_REPEATS = 3  # a sync write is never acknowledged, so the stop is repeated, then read back
 # A joint cannot have moved farther than this since it was last believed; a reply that says so is garbage that
 # happens to have the right checksum, or an encoder that lies.
 BELIEVED_RAD, BELIEVED_RAD_S, BELIEVED_MOST_RAD = 0.15, 1.5 * DRIVE_SPEED_RAD_S, 0.65
 
 
-class Units(NamedTuple):
-    """What one count of the block is for each joint, (J,): rad/s, a fraction of the stall torque, A."""
-
-    velocity: FloatArray
-    load: FloatArray
-    current: FloatArray
+def units(velocity: FloatArray, load: FloatArray, current: FloatArray) -> FloatArray:
+    """(5, J): what one count of the block is for each joint, in rad/s, a fraction of the stall torque, A; and
+    the voltage's and the temperature's, which are everybody's."""
+    return np.array([velocity, load, current, np.full(len(load), 0.1), np.ones(len(load))])
 
 
 class Mended(NamedTuple):
@@ -66,28 +67,47 @@ class Arm:
         self.calibration = calibration
         self._joint_count = len(calibration.joints)
         self._started = False
+        self._firmware: dict[int, tuple[int, ...]] = {}  # as found first
         # Whole turns that a servo counts on top of the calibration's one.
         self._turn_counts: IntArray = np.zeros(self._joint_count, np.int64)
         self._believed_rad = np.zeros(self._joint_count)
         self._believed_s = np.zeros(self._joint_count)
         self.doubted = 0  # replies that were not believed
+        self._goals: list[int] = []  # as sent last
+        self._proven: set[int] = set()  # the joints whose servo was read back to have them
 
     # --- the family's own -----------------------------------------------------------------------
 
     @property
-    def _units(self) -> Units:
+    def _units(self) -> FloatArray:
+        """As units()."""
         raise NotImplementedError
 
     def _check(self, joint: JointCalibration) -> None:
         """BusError or CalibrationError unless the servo is what the calibration says it is."""
         raise NotImplementedError
 
-    def _set_up(self, goals: IntArray) -> None:
-        """Limits, then goals (J,) in counts, then torque, each read back."""
+    def _firmware_of(self, joint: JointCalibration) -> tuple[int, ...]:
+        """What tells one servo from another: its model where there are several, its firmware's version."""
         raise NotImplementedError
+
+    def _set_up(self, goals: IntArray) -> None:
+        """Limits, then goals (J,) in counts, then the torque of the first stage, each read back."""
+        raise NotImplementedError
+
+    def _strengthen(self, share: float) -> None:
+        """So much of the torque that each joint may have, read back."""
+        raise NotImplementedError
+
+    def _arm_watchdogs(self) -> None:
+        """Once it holds with all its torque."""
 
     def _mend(self, block: Block) -> Mended:
         """Once a tick while started: give back what a servo has lost."""
+        raise NotImplementedError
+
+    def _prove(self) -> None:
+        """Once a tick while started: have the servos' goals been taken? See _had."""
         raise NotImplementedError
 
     def _send_goals(self, counts: list[int]) -> None:
@@ -120,6 +140,13 @@ class Arm:
             )
         for joint in self.calibration.joints:
             self._check(joint)
+            found = self._firmware_of(joint)
+            before = self._firmware.setdefault(joint.id, found)
+            if found != before:
+                raise CalibrationError(
+                    f"servo {joint.id} ({joint.name}) is another one than before: its firmware is "
+                    f"{_dotted(found)}, it was {_dotted(before)}; try: scripts/calibrate.py"
+                )
 
     def _expect(self, joint: JointCalibration, register: Any, wanted: int, what: str) -> None:
         found = self.bus.read(joint.id, register)
@@ -162,10 +189,28 @@ class Arm:
         here_rad = self.calibration.to_rad(here)
         goals = self.calibration.to_counts(here_rad)
         self._set_up(goals + self._turn_counts)
+        for share in STAGES:
+            self._strengthen(share)
+            self._watch_stage(goals + self._turn_counts)
+        self._arm_watchdogs()
         self._started = True
         self._believed_rad = here_rad
         self._believed_s = np.full(self._joint_count, block.t_s)
         return self.calibration.to_rad(goals)
+
+    def _watch_stage(self, goals: IntArray) -> None:
+        """A few ticks with this much torque. BusError, and the torque is off, if a joint runs away."""
+        for _ in range(STAGE_TICKS):
+            block = self.bus.read_block()
+            far = block.fresh & (np.abs(block.position - goals) > RUNAWAY_COUNTS)
+            if far.any():
+                index = int(far.argmax())
+                joint = self.calibration.joints[index]
+                self.release()
+                raise BusError(
+                    f"servo {joint.id} ({joint.name}) ran from {goals[index]} to {block.position[index]} "
+                    f"when its torque came on, and was let go; try: check its horn and its calibration"
+                )
 
     def _whole_block(self) -> Block:
         """A block with every joint fresh; BusError otherwise."""
@@ -182,27 +227,52 @@ class Arm:
 
     def sense(self) -> Joints:
         """Where the arm is and how the servos fare. Never raises over a lost reply: see `fresh`."""
-        block, mended, units = self.bus.read_block(), Mended(), self._units
+        block, mended = self.bus.read_block(), Mended()
         if not self._started:
             self._turn_counts = self._turns(block.position)
         position_rad = self.calibration.to_rad(block.position - self._turn_counts)
         if self._started:
-            block = block._replace(fresh=block.fresh & self._credible(position_rad, block))
-            position_rad = self._believed_rad.copy()
+            if not self._near(position_rad, block):
+                block = block._replace(fresh=block.fresh & self._credible(position_rad, block))
+                position_rad = self._believed_rad.copy()
             mended = self._mend(block)
+            self._prove()
+        told = np.array((block.speed, block.load, block.current, block.voltage, block.temperature))
+        velocity_rad_s, load, current_a, voltage_v, temperature_c = told * self._units
         return Joints(
             t_s=block.t_s,
             position_rad=position_rad,
-            velocity_rad_s=block.speed * units.velocity,
-            load=block.load * units.load,
-            current_a=block.current * units.current,
-            voltage_v=_scaled(block.voltage, 0.1),
-            temperature_c=_scaled(block.temperature, 1.0),
+            velocity_rad_s=velocity_rad_s,
+            load=load,
+            current_a=current_a,
+            voltage_v=voltage_v,
+            temperature_c=temperature_c,
             error=block.error,
             fresh=block.fresh,
             reset=mended.reset,
             stopped=mended.stopped,
+            bus_s=block.took_s,
+            settled=self._started and len(self._proven) == self._joint_count and self._still(block),
         )
+
+    def _still(self, block: Block) -> bool:
+        """Whether no servo moves. The flag alone would not do: it stays on where a joint hangs a bit low."""
+        return not (block.moving & (block.speed != 0)).any() and bool(block.fresh.all())
+
+    def _had(self, index: int, goal: int) -> None:
+        """The joint's servo was read back to have this goal."""
+        if self._goals and goal == self._goals[index]:
+            self._proven.add(index)
+        else:
+            self._proven.discard(index)
+
+    def _near(self, position_rad: FloatArray, block: Block) -> bool:
+        """Whether all have answered from so near that there is nothing to doubt: as in nearly every tick."""
+        if not block.fresh.all() or np.abs(position_rad - self._believed_rad).max() > BELIEVED_RAD:
+            return False
+        self._believed_rad = position_rad.copy()
+        self._believed_s.fill(block.t_s)
+        return True
 
     def _credible(self, position_rad: FloatArray, block: Block) -> NDArray[np.bool_]:
         """Which joints can be where they say they are; (J,). Those are believed from now on."""
@@ -222,7 +292,10 @@ class Arm:
         if target_rad.shape != (self._joint_count,) or not all(map(math.isfinite, target_rad.tolist())):
             raise ValueError(f"act wants {self._joint_count} finite radians, got {target_rad}")
         counts = self.calibration.to_counts(target_rad)
-        self._send_goals((counts + self._turn_counts).tolist())
+        goals = (counts + self._turn_counts).tolist()
+        if goals != self._goals:
+            self._goals, self._proven = goals, set()
+        self._send_goals(goals)
         return self.calibration.to_rad(counts)
 
     def release(self) -> bool:
@@ -250,5 +323,5 @@ class Arm:
         return confirmed == self._joint_count
 
 
-def _scaled(values: IntArray, unit: float) -> FloatArray:
-    return values.astype(np.float64) * unit
+def _dotted(numbers: tuple[int, ...]) -> str:
+    return ".".join(map(str, numbers))

@@ -8,7 +8,7 @@ they wrote by reading it back, and raise a BusError that says which servo and wh
 What the bytes are is a Codec's to know (act/feetech.py, act/dynamixel.py); what a tick reads, the family's
 own bus's (act/feetech_bus.py, act/dynamixel_bus.py).
 
-The port is a pyserial port or anything shaped like one (`Port`), e.g. the simulated robot's.
+The port is a pyserial port (act/tty.py) or anything shaped like `Port`, e.g. the simulated robot's.
 """
 
 from __future__ import annotations
@@ -41,15 +41,17 @@ IntArray = NDArray[np.int64]
 
 
 class Port(Protocol):
-    """What the bus needs of a serial port: a subset of pyserial's Serial."""
+    """What the bus needs of a serial port: act/tty.py's, and the simulated robot's."""
 
     timeout: float | None
 
-    @property
-    def in_waiting(self) -> int: ...
     def write(self, data: bytes, /) -> int | None: ...
     def read(self, size: int = 1, /) -> bytes:
         """Up to `size` bytes; fewer only once `timeout` seconds have passed."""
+        ...
+
+    def take(self) -> bytes:
+        """Whatever has come. Does not wait."""
         ...
 
     def reset_input_buffer(self) -> None: ...
@@ -89,7 +91,8 @@ class Block(NamedTuple):
     What a count of speed, load and current is, the family's arm knows; voltage 0.1 V, temperature degC.
     error is the reply's error byte or'ed with the servo's error register; fresh says who answered now
     (the others show what they said last, zeros if they never did). As far as the family's block tells:
-    limp is a servo whose torque is off, tripped one that its bus watchdog has stopped.
+    limp is a servo whose torque is off, tripped one that its bus watchdog has stopped; moving is its flag.
+    took_s: from the question to the last answer.
     """
 
     t_s: float
@@ -104,6 +107,7 @@ class Block(NamedTuple):
     fresh: NDArray[np.bool_]
     limp: NDArray[np.bool_]
     tripped: NDArray[np.bool_]
+    took_s: float
 
 
 def open_port(path: str, baud_bps: int = 1_000_000) -> Port:
@@ -118,6 +122,10 @@ def open_port(path: str, baud_bps: int = 1_000_000) -> Port:
             f"servo port {path} cannot be opened ({_reason(error)}); ports on this machine: "
             f"{', '.join(there) or 'none'}; try: plug in the adapter and its power, or set robot.port"
         ) from error
+    with contextlib.suppress(
+        ValueError, NotImplementedError
+    ):  # not every driver has it (a USB-ACM's need not)
+        line.set_low_latency_mode(True)
     return Tty(line)
 
 
@@ -274,11 +282,12 @@ class ServoBus(Generic[EntryT]):
 
     # --- the wire -------------------------------------------------------------------------------
 
-    def _send(self, request: bytes) -> None:
+    def _send(self, request: bytes, *, quiet: bool = False) -> None:
+        """quiet: what has come before is somebody else's business, or was taken just now."""
         try:
-            if self._port.in_waiting:
+            if not quiet and (late := self._port.take()):
                 # It came after its deadline: count it, do not take it for an answer.
-                self._count_late(self._codec.status_reader(), self._port.read(self._port.in_waiting))
+                self._count_late(self._codec.status_reader(), late)
             self._port.write(request)
         except OSError as error:
             raise BusError(f"{self.name} failed while sending ({_reason(error)}); unplugged?") from error
@@ -290,21 +299,13 @@ class ServoBus(Generic[EntryT]):
         try:
             self._port.timeout = SETTLE_S
             while data := self._port.read(1):
-                data += self._port.read(self._port.in_waiting)
+                data += self._port.take()
                 reader = self._codec.status_reader()
                 self._count_late(reader, data)
         except OSError as error:
             raise BusError(f"{self.name} failed while reading ({_reason(error)}); unplugged?") from error
         finally:
             self._port.timeout = self._deadline_s
-
-    def _waiting(self) -> bytes:
-        """What has come since somebody last read."""
-        try:
-            waiting = self._port.in_waiting
-            return self._port.read(waiting) if waiting else b""
-        except OSError as error:
-            raise BusError(f"{self.name} failed while reading ({_reason(error)}); unplugged?") from error
 
     def _count_late(self, reader: Reader[Answer], data: bytes) -> None:
         for packet in (*reader.feed(data), *reader.finish()):
@@ -332,14 +333,37 @@ class ServoBus(Generic[EntryT]):
     ) -> dict[int, Answer]:
         """As _ask; the replies are head_bytes once and each_bytes for every servo on the wire."""
         self._send(request)
+        started_s = self._clock.now_s()
+        return self._gather(ids, length, reader, head_bytes, each_bytes, started_s, optional=optional)
+
+    def _hear(self, count: int = 0) -> bytes:
+        """So many bytes, or what there is at the deadline; 0: whatever has come by now."""
+        try:
+            return self._port.read(count) if count else self._port.take()
+        except OSError as error:
+            raise BusError(f"{self.name} failed while reading ({_reason(error)}); unplugged?") from error
+
+    def _gather(
+        self,
+        ids: tuple[int, ...],
+        length: int,
+        reader: Reader[Answer],
+        head_bytes: int,
+        each_bytes: int,
+        started_s: float,
+        *,
+        heard: bytes | None = None,
+        optional: bool = False,
+    ) -> dict[int, Answer]:
+        """The replies to what was sent at started_s; heard: what _hear gave when asked for all of them."""
         replies: dict[int, Answer] = {}
         most_bytes = head_bytes + len(ids) * each_bytes + NOISE_ALLOWANCE_BYTES
-        started_s, got_bytes, lacking = self._clock.now_s(), 0, len(ids)
+        got_bytes, lacking = 0, len(ids)
         try:
             while lacking and got_bytes < most_bytes:
                 rest_bytes = (0 if replies else head_bytes) + lacking * each_bytes
                 wanted_bytes = max(1, rest_bytes - reader.waiting)
-                data = self._port.read(wanted_bytes)
+                data, heard = self._port.read(wanted_bytes) if heard is None else heard, None
                 got_bytes += len(data)
                 packets = list(reader.feed(data))
                 over = len(data) < wanted_bytes  # the port has waited its whole timeout

@@ -24,20 +24,24 @@ from edge_wam.act.arm import (
     DRIVE_ACCELERATION_RAD_S2,
     DRIVE_SPEED_RAD_S,
     OUTSIDE_COUNTS,
+    STAGES,
     TORQUE_FRACTION,
     Arm,
     Mended,
-    Units,
+    units,
 )
 from edge_wam.act.bus import Block, IntArray
 from edge_wam.act.calibration import Calibration, JointCalibration
 from edge_wam.act.dynamixel_bus import DynamixelBus
 from edge_wam.act.dynamixel_table import COUNTS_PER_TURN
 from edge_wam.errors import BusError, CalibrationError
+from edge_wam.types import FloatArray
 
 # Fifteen ticks at 50 Hz, so that neither a lost packet nor a late tick trips it.
 WATCHDOG_S = 0.3
 _WATCHDOG = round(WATCHDOG_S / table.WATCHDOG_UNIT_S)
+STEADY_TICKS = 5  # of the same goals before they are read back
+LOAD_UNIT = 0.001  # of PRESENT_EFFORT, where it is no current
 _FOLLOWING = (table.POSITION, table.EXTENDED_POSITION, table.CURRENT_POSITION)
 
 
@@ -60,6 +64,8 @@ class DynamixelArm(Arm):
         self._speed = round(drive_speed_rad_s / table.SPEED_UNIT_RAD_S)
         self._acceleration = round(drive_acceleration_rad_s2 / table.ACCELERATION_UNIT_RAD_S2)
         self._fraction = tuple(torque_fraction)
+        self._steady, self._steady_goals = 0, list[int]()
+        self._of_count = np.zeros((5, self._joint_count))
         # The most PWM and, where the servo limits it, the most current; found at connect.
         self._most: dict[int, list[tuple[table.Register, int]]] = {}
         self._one_turn = np.zeros(self._joint_count, bool)
@@ -69,14 +75,8 @@ class DynamixelArm(Arm):
         )
 
     @property
-    def _units(self) -> Units:
-        models = self.bus.models
-        # Signs are the servo's own (drive mode): counts grow when radians do.
-        return Units(
-            np.full(self._joint_count, table.SPEED_UNIT_RAD_S),
-            np.array([model.current_a / model.stall_a or 0.001 for model in models]),
-            np.array([model.current_a for model in models]),
-        )
+    def _units(self) -> FloatArray:
+        return self._of_count
 
     def _error_text(self, error: int) -> str:
         return dynamixel.error_text(error)
@@ -84,6 +84,14 @@ class DynamixelArm(Arm):
     def connect(self) -> None:
         super().connect()
         self.bus.prepare()
+        models = self.bus.models
+        # Signs are the servo's own (drive mode): counts grow when radians do. A model without a current
+        # sensor tells its load, a share of its stall torque: that share of its stall current stands in.
+        self._of_count = units(
+            np.full(self._joint_count, table.SPEED_UNIT_RAD_S),
+            np.array([model.current_a / model.stall_a or LOAD_UNIT for model in models]),
+            np.array([model.current_a or LOAD_UNIT * model.stall_a for model in models]),
+        )
 
     def _check(self, joint: JointCalibration) -> None:
         mode = self.bus.read(joint.id, table.OPERATING_MODE)
@@ -109,6 +117,10 @@ class DynamixelArm(Arm):
             current = round(fraction * self.bus.read(joint.id, table.CURRENT_LIMIT))
             self._most[joint.id].append((table.GOAL_CURRENT, current))
 
+    def _firmware_of(self, joint: JointCalibration) -> tuple[int, ...]:
+        found = self.bus.read(joint.id, table.IDENTITY)
+        return found & 0xFFFF, found >> 48
+
     def _turns(self, counts: IntArray) -> IntArray:
         turns: IntArray = (counts - self._lowest) // COUNTS_PER_TURN * COUNTS_PER_TURN
         return np.where(self._one_turn, 0, turns)
@@ -118,8 +130,7 @@ class DynamixelArm(Arm):
             self.bus.write(joint.id, table.BUS_WATCHDOG, 0)  # one that has tripped takes no goal
             self.bus.write(joint.id, table.PROFILE_ACCELERATION, self._acceleration)
             self.bus.write(joint.id, table.PROFILE_VELOCITY, self._speed)
-            for register, value in self._most[joint.id]:
-                self.bus.write(joint.id, register, value)
+        self._strengthen(STAGES[0])
         for joint, goal in zip(self.calibration.joints, goals, strict=True):
             self.bus.write(joint.id, table.GOAL_POSITION, int(goal))
         for joint in self.calibration.joints:
@@ -133,6 +144,13 @@ class DynamixelArm(Arm):
                     f"servo {joint.id} ({joint.name}) is at {here} with its torque on, but was at {goal} "
                     f"without; try: switch its power off and on, then start again"
                 )
+
+    def _strengthen(self, share: float) -> None:
+        for joint in self.calibration.joints:
+            for register, value in self._most[joint.id]:
+                self.bus.write(joint.id, register, round(share * value))
+
+    def _arm_watchdogs(self) -> None:
         for joint in self.calibration.joints:
             self.bus.write(joint.id, table.BUS_WATCHDOG, _WATCHDOG)
 
@@ -145,6 +163,18 @@ class DynamixelArm(Arm):
             self._let_obey(index, int(block.position[index]))
             names.append(self.calibration.joints[index].name)
         return Mended(reset, ", ".join(names))
+
+    def _prove(self) -> None:
+        # A question of its own: only once the goals have stood still for some ticks, until all are proven.
+        self._steady = self._steady + 1 if self._goals == self._steady_goals else 0
+        self._steady_goals = self._goals
+        lacking = [index for index in range(self._joint_count) if index not in self._proven]
+        if not lacking or self._steady < STEADY_TICKS:
+            return
+        index, register = lacking[self._steady % len(lacking)], table.GOAL_POSITION
+        found = self.bus.peek(self.bus.ids[index], register.address, register.size)
+        if found is not None:
+            self._had(index, dynamixel.unpack(register, found))
 
     def _restore(self, index: int) -> str:
         """Give a servo that has restarted what it had at start; the joint's name, '' if it is silent."""

@@ -126,6 +126,7 @@ class DynamixelBus(ServoBus[Register]):
             fresh,
             np.array(lost) | (fresh & (values[:, 0] == 0)),
             fresh & (values[:, 2] < 0),
+            took_s,
         )
 
     def write_goals(self, counts: Sequence[int] | IntArray) -> None:

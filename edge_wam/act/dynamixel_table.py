@@ -86,6 +86,8 @@ _INT32, _INT16 = 2**31 - 1, 2**15 - 1
 
 MODEL = _add("model", 0, 2, (0, 65535, 1060), writable=False)
 FIRMWARE = _add("firmware", 6, 1, (0, 255, 46), writable=False)
+# Model, information, firmware, by one question.
+IDENTITY = Register("identity", 0, 7, 0, 2**56 - 1, 0, "", False)
 ID = _add("id", 7, 1, (0, 252, 1))
 BAUD = _add("baud", 8, 1, (0, 6, 1), "index of BAUDS_BPS")
 RETURN_DELAY = _add("return_delay", 9, 1, (0, 254, 250), "2 us")

@@ -123,6 +123,7 @@ def _add(
 
 FIRMWARE_MAJOR = _add("firmware_major", 0, 1, (0, 255, 3), writable=False)
 FIRMWARE_MINOR = _add("firmware_minor", 1, 1, (0, 255, 10), writable=False)
+FIRMWARE = Register("firmware", 0, 2, 0, 0xFFFF, 0, "major, minor", None, False)  # both, by one question
 BIG_ENDIAN = _add("big_endian", 2, 1, (0, 1, 0), writable=False)
 MODEL = _add("model", 3, 2, (0, 65535, MODEL_STS3215), writable=False)
 ID = _add("id", 5, 1, (0, 253, 1))

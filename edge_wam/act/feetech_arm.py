@@ -18,19 +18,22 @@ from edge_wam.act import feetech
 from edge_wam.act.arm import (
     DRIVE_ACCELERATION_RAD_S2,
     DRIVE_SPEED_RAD_S,
+    STAGES,
     TORQUE_FRACTION,
     Arm,
     Mended,
-    Units,
+    units,
 )
 from edge_wam.act.bus import Block, IntArray
 from edge_wam.act.calibration import RAD_PER_COUNT, Calibration, JointCalibration
 from edge_wam.act.feetech_bus import FeetechBus
+from edge_wam.types import FloatArray
 
 AMPERE_PER_COUNT = 0.0065
 # What a servo loses with its supply: torque, acceleration, goal, time, speed and torque limit, in a row.
 _KEPT = feetech.TORQUE_ENABLE.address
 _KEPT_BYTES = feetech.TORQUE_LIMIT.address + feetech.TORQUE_LIMIT.size - _KEPT
+_GOAL = slice(feetech.GOAL_POSITION.address - _KEPT, feetech.GOAL_POSITION.end - _KEPT)
 
 
 class FeetechArm(Arm):
@@ -53,12 +56,13 @@ class FeetechArm(Arm):
         self._acceleration = max(1, min(254, round(drive_acceleration_rad_s2 / RAD_PER_COUNT / 100)))
         self._torque = [round(1000 * fraction) for fraction in torque_fraction]
         scale = calibration.rad_per_count
-        self._of_count = Units(scale, 0.001 * np.sign(scale), np.full(self._joint_count, AMPERE_PER_COUNT))
+        self._of_count = units(scale, 0.001 * np.sign(scale), np.full(self._joint_count, AMPERE_PER_COUNT))
+        self._wanted = [_settings(self._kept(index, 0)) for index in range(self._joint_count)]
         self._turn = 0  # whose settings are looked at next
         self._answered = np.ones(self._joint_count, bool)
 
     @property
-    def _units(self) -> Units:
+    def _units(self) -> FloatArray:
         return self._of_count
 
     def _error_text(self, error: int) -> str:
@@ -71,23 +75,32 @@ class FeetechArm(Arm):
         self._expect_calibrated(joint, feetech.MIN_POSITION, joint.range_min)
         self._expect_calibrated(joint, feetech.MAX_POSITION, joint.range_max)
 
+    def _firmware_of(self, joint: JointCalibration) -> tuple[int, ...]:
+        found = self.bus.read(joint.id, feetech.FIRMWARE)
+        return found & 0xFF, found >> 8
+
     def _set_up(self, goals: IntArray) -> None:
         # Goals last before torque, and everything verified: some firmware switches torque on by itself
         # as soon as a goal is written.
         for joint, torque in zip(self.calibration.joints, self._torque, strict=True):
             self.bus.write(joint.id, feetech.ACCELERATION, self._acceleration)
             self.bus.write(joint.id, feetech.GOAL_SPEED, self._speed)
-            self.bus.write(joint.id, feetech.TORQUE_LIMIT, torque)
+            self.bus.write(joint.id, feetech.TORQUE_LIMIT, round(STAGES[0] * torque))
         for joint, goal in zip(self.calibration.joints, goals, strict=True):
             self.bus.write(joint.id, feetech.GOAL_POSITION, int(goal))
         for joint in self.calibration.joints:
             self.bus.write(joint.id, feetech.TORQUE_ENABLE, 1)
 
+    def _strengthen(self, share: float) -> None:
+        for joint, torque in zip(self.calibration.joints, self._torque, strict=True):
+            self.bus.write(joint.id, feetech.TORQUE_LIMIT, round(share * torque))
+
     def _mend(self, block: Block) -> Mended:
         """Give a servo that has lost its settings what it had at start."""
-        back, told = block.fresh & ~self._answered, self.bus.told
-        self._answered = block.fresh
-        if back.any():
+        before, self._answered, told = self._answered, block.fresh, self.bus.told
+        # A whole answer is told by the same array every time.
+        back = None if block.fresh is before else block.fresh & ~before
+        if back is not None and back.any():
             index, told = int(back.argmax()), None
         elif told is not None:
             index = self.calibration.ids.index(told.servo_id)
@@ -98,12 +111,17 @@ class FeetechArm(Arm):
             return Mended()
         joint = self.calibration.joints[index]
         found = self.bus.peek(joint.id, _KEPT, _KEPT_BYTES) if told is None else told.data
-        wanted = self._kept(index, int(block.position[index]))
-        if found is None or _settings(found) == _settings(wanted):
+        if found is None or _settings(found) == self._wanted[index]:
             return Mended()
+        wanted = self._kept(index, int(block.position[index]))
         self.bus.poke(joint.id, _KEPT + 1, wanted[1:])  # where it is now is its goal, then torque
         self.bus.poke(joint.id, _KEPT, wanted[:1])
         return Mended(reset=joint.name)
+
+    def _prove(self) -> None:
+        if (told := self.bus.told) is not None:
+            goal = feetech.unpack(feetech.GOAL_POSITION, told.data[_GOAL])
+            self._had(self.calibration.ids.index(told.servo_id), goal)
 
     def _send_goals(self, counts: list[int]) -> None:
         self.bus.write_goals(counts, (self.calibration.ids[self._turn], _KEPT, _KEPT_BYTES))
@@ -124,5 +142,4 @@ class FeetechArm(Arm):
 
 def _settings(kept: bytes) -> bytes:
     """The bytes from _KEPT on without the goal, which changes every tick."""
-    goal = slice(feetech.GOAL_POSITION.address - _KEPT, feetech.GOAL_SPEED.address - _KEPT)
-    return kept[: goal.start] + kept[goal.stop :]
+    return kept[: _GOAL.start] + kept[feetech.GOAL_SPEED.address - _KEPT :]

@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_wam.act import feetech
 from edge_wam.act.bus import DEADLINE_S, Block, IntArray, Now, Port, ServoBus
 from edge_wam.act.feetech import Register
+from edge_wam.act.feetech_blocks import Blocks, Goals
 from edge_wam.errors import BusError
 
 
@@ -35,64 +37,88 @@ class FeetechBus(ServoBus[Register]):
         super().__init__(feetech, port, ids, clock, deadline_s)
         count = len(self._ids)
         self._block_request = feetech.sync_read(feetech.BLOCK_ADDRESS, feetech.BLOCK_BYTES, self._ids)
+        self._blocks, self._goals = Blocks(self._ids), Goals(self._ids)
         # How long the exchange is on the wire.
-        wire_bytes = len(self._block_request) + count * (feetech.STATUS_BYTES + feetech.BLOCK_BYTES)
-        self._block_wire_s = wire_bytes * self._byte_s
-        self._last = [feetech.Present(0, 0, 0, 0, 0, 0, 0, 0)] * count
-        self._error = [0] * count
-        self._never = np.zeros(count, bool)
+        self._block_wire_s = (len(self._block_request) + self._blocks.size) * self._byte_s
+        self._last = np.zeros((len(feetech.Present._fields), count), np.int64)
+        self._error = np.zeros(count, np.uint8)
+        self._all, self._never = np.ones(count, bool), np.zeros(count, bool)
         self._asked: tuple[int, int] | None = None  # whom, how many bytes
         self.told = None
 
     def read_block(self) -> Block:
-        self._pick_up()
+        quiet = self._pick_up()
         asked_s = self._clock.now_s()
-        replies = self._ask(self._block_request, self._ids, feetech.BLOCK_BYTES)
+        self._send(self._block_request, quiet=quiet)
+        started_s = self._clock.now_s()
+        heard = self._hear(self._blocks.size)
+        if (found := self._blocks.decode(heard)) is not None:
+            (self._last, self._error), fresh = found, self._all
+            self._answered = [count + 1 for count in self._answered]
+        else:
+            fresh = self._careful(heard, started_s)
         took_s = self._clock.now_s() - asked_s
-        for servo_id, reply in replies.items():
-            index = self._index[servo_id]
-            block = feetech.present(reply.parameters)
-            self._last[index] = block
-            self._error[index] = reply.code | block.status
-        values = np.array(self._last, dtype=np.int64)  # (J, 8), columns as in Present
+        values = self._last
         return Block(
             # When the servos looked, not when we read: the middle of the exchange, and no later for
             # having waited on one that stayed silent.
             asked_s + min(took_s, self._block_wire_s) / 2,
-            values[:, 0],
-            values[:, 1],
-            values[:, 2],
-            values[:, 3],
-            values[:, 4],
-            values[:, 7],
-            np.array(self._error, dtype=np.uint8),
-            values[:, 6] != 0,
-            np.array([servo_id in replies for servo_id in self._ids]),
+            values[0],
+            values[1],
+            values[2],
+            values[3],
+            values[4],
+            values[7],
+            self._error,
+            values[6] != 0,
+            fresh,
             self._never,
             self._never,
+            took_s,
         )
+
+    def _careful(self, heard: bytes, started_s: float) -> NDArray[np.bool_]:
+        """Find what there is among what was heard, and go on hearing; who answered, (J,)."""
+        length = feetech.BLOCK_BYTES
+        reader, each_bytes = feetech.status_reader(length), feetech.STATUS_BYTES + length
+        replies = self._gather(self._ids, length, reader, 0, each_bytes, started_s, heard=heard)
+        self._last, self._error = self._last.copy(), self._error.copy()  # blocks of former ticks show them
+        for servo_id, reply in replies.items():
+            index, block = self._index[servo_id], feetech.present(reply.parameters)
+            self._last[:, index] = block
+            self._error[index] = reply.code | block.status
+        return np.array([servo_id in replies for servo_id in self._ids])
 
     def write_goals(self, counts: Sequence[int] | IntArray, ask: tuple[int, int, int] | None = None) -> None:
         """ask: a servo's id, an address and a length; see `told` after the next block."""
-        pairs = zip(self._ids, counts, strict=True)
-        items = [(servo_id, feetech.pack(feetech.GOAL_POSITION, int(count))) for servo_id, count in pairs]
-        request = feetech.sync_write(feetech.GOAL_POSITION.address, items)
+        request = self._goals.encode([int(count) for count in counts])
         if ask is None:
             self._send(request)
             return
         servo_id, address, length = ask
-        self._send(request + feetech.read(servo_id, address, length))
+        # What came too late for the block is found by _pick_up.
+        self._send(request + feetech.read(servo_id, address, length), quiet=True)
         self._sent += 1
         self._asked = servo_id, length
 
-    def _pick_up(self) -> None:
-        """Take the answer to the second question. One that is not here by now is missing."""
+    def _pick_up(self) -> bool:
+        """Take the answer to the second question, if one was asked, and all that came before it. An answer
+        that is not here by now is missing."""
         self.told, asked, self._asked = None, self._asked, None
         if asked is None:
-            return
+            return False
         servo_id, length = asked
+        heard = self._hear()
+        if (
+            heard[:4] == bytes((0xFF, 0xFF, servo_id, length + 2))
+            and len(heard) == feetech.STATUS_BYTES + length
+            and sum(heard[2:]) & 0xFF == 0xFF  # the checksum is the inverted sum
+        ):
+            self.told = Told(servo_id, heard[5:-1])
+            self._answered[self._index[servo_id]] += 1
+            return True
         reader = feetech.status_reader()
-        for packet in reader.feed(self._waiting()):
+        for packet in reader.feed(heard):
             if packet.servo_id == servo_id and len(packet.parameters) == length and self.told is None:
                 self.told = Told(servo_id, bytes(packet.parameters))
             elif packet.servo_id in self._index and len(packet.parameters) in (length, feetech.BLOCK_BYTES):
@@ -101,6 +127,7 @@ class FeetechBus(ServoBus[Register]):
         self._count_garbage(reader)
         count = self._missing if self.told is None else self._answered
         count[self._index[servo_id]] += 1
+        return True
 
     def rename(self, servo_id: int, new_id: int) -> None:
         """Give the servo another id, for good. BusError if that id answers already, or does not afterwards.

@@ -118,14 +118,10 @@ def limit(
     # On the way from one pose that keeps the other promises to another, so that they are kept.
     target_rad = fast if limits.floor is None else limits.floor.reach(sent_rad, fast)
 
-    counts = Limited(
-        bad + int(np.count_nonzero(unseen)),
-        *(
-            int(np.count_nonzero(np.abs(after - before) > FELT_RAD))
-            for before, after in itertools.pairwise((wish_rad, near, inside, safe, fast, target_rad))
-        ),
-    )
-    return target_rad, counts
+    stages = wish_rad, near, inside, safe, fast, target_rad
+    with np.errstate(over="ignore"):  # from a wish of 1e308 it is infinitely far
+        felt = [np.abs(after - before) > FELT_RAD for before, after in itertools.pairwise(stages)]
+    return target_rad, Limited(bad + int(np.count_nonzero(unseen)), *map(int, map(np.count_nonzero, felt)))
 
 
 def slowed(limits: Limits, scale: float) -> Limits:

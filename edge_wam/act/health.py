@@ -5,7 +5,8 @@
 Steps, each with its threshold in calibration/<robot>/limits.toml, [health]:
 
     WARN     said once, until it is over
-    DERATE   speed and lead shrink with the temperature, before the servo's own protection lets the arm drop
+    DERATE   speed and lead shrink with the temperature, and with the current that is drawn on average, before
+             the servo's own protection lets the arm drop
     HOLD     a stall or collision (far behind its target *and* drawing a lot, for a while), a joint that does
              not follow though it draws little (limp, a stuck encoder), an error byte, a low supply: the task
              ends where the arm is, and it does not push
@@ -28,6 +29,9 @@ import numpy as np
 from edge_wam.act import feetech
 from edge_wam.types import FloatArray, Joints
 
+UNWATCHED_RAD = 4 * math.pi  # farther behind its target than this no joint can be: it may push
+PAUSE_S = 0.1  # a longer one between two looks is ours: nobody knows what was drawn meanwhile
+
 
 class Level(enum.IntEnum):
     """What follows from a verdict; the larger the worse."""
@@ -44,9 +48,10 @@ class Thresholds(NamedTuple):
     """[health] of limits.toml. Temperatures in degC, voltages in V, currents in A, times in s.
 
     From warm_c to hot_c the arm slows down, to `slowest` of its speed; at hot_c it parks, at release_c it
-    lets go. stall_a and a joint's stall_lead_rad, both for stall_s, are a stall; the latter alone, for
-    follow_s, a joint that does not follow; heat, low voltage and error bytes count once they last for
-    settle_s.
+    lets go. In the same way it slows down from heavy_a to stall_a, drawn on average over heavy_s, but for
+    a joint that may push. stall_a and a joint's stall_lead_rad, both for stall_s, are a stall; the latter
+    alone, for follow_s, a joint that does not follow; heat, low voltage and error bytes count once they last
+    for settle_s.
     """
 
     warm_c: float = 55.0
@@ -58,6 +63,8 @@ class Thresholds(NamedTuple):
     stall_s: float = 0.3
     follow_s: float = 0.6
     settle_s: float = 0.1
+    heavy_a: float = 1.4
+    heavy_s: float = 1.0
 
 
 class Verdict(NamedTuple):
@@ -82,6 +89,8 @@ class Health:
         self._error_text = error_text
         self._joints, self._set, self._stall_lead_rad = tuple(joints), thresholds, stall_lead_rad
         self._since_s: dict[str, float] = {}
+        self._watched = stall_lead_rad < 2 * math.pi
+        self._mean_a, self._judged_s = np.zeros(len(self._joints)), -math.inf
 
     @property
     def thresholds(self) -> Thresholds:
@@ -89,7 +98,13 @@ class Health:
 
     def judge(self, seen: Joints, sent_rad: FloatArray) -> Verdict:
         """The worst of everything that is the matter; sent_rad (J,) is the last target."""
-        verdicts = [self._heat(seen), self._voltage(seen), self._errors(seen), self._stall(seen, sent_rad)]
+        verdicts = [
+            self._heat(seen),
+            self._effort(seen),
+            self._voltage(seen),
+            self._errors(seen),
+            self._stall(seen, sent_rad),
+        ]
         worst = max(verdicts, key=lambda verdict: verdict.level)
         return worst._replace(scale=min(verdict.scale for verdict in verdicts))
 
@@ -107,6 +122,20 @@ class Health:
         elif hot:
             level = Level.PARK
         return Verdict(level, scale, f"{self._joints[index]} is at {hottest_c:.0f} degC")
+
+    def _effort(self, seen: Joints) -> Verdict:
+        at, passed_s = self._set, max(0.0, seen.t_s - self._judged_s)
+        self._judged_s = seen.t_s
+        # What cannot be is taken for twice a stall: no single reading does anything.
+        drawn_a = np.minimum(np.abs(seen.current_a), 2 * at.stall_a)
+        weight = -math.expm1(-min(passed_s, PAUSE_S) / at.heavy_s)
+        self._mean_a += np.where(seen.fresh & self._watched, weight * (drawn_a - self._mean_a), 0.0)
+        index = int(self._mean_a.argmax())
+        mean_a = float(self._mean_a[index])
+        if mean_a < at.heavy_a:
+            return _WELL
+        scale = 1 - (1 - at.slowest) * min(1.0, (mean_a - at.heavy_a) / (at.stall_a - at.heavy_a))
+        return Verdict(Level.DERATE, scale, f"{self._joints[index]} draws {mean_a:.1f} A on average")
 
     def _voltage(self, seen: Joints) -> Verdict:
         index, lowest_v = self._worst(seen, -seen.voltage_v)

@@ -26,14 +26,14 @@ from edge_wam import tomlfile
 from edge_wam.act.feetech import error_text as feetech_text
 from edge_wam.act.floor import load_floor
 from edge_wam.act.guard import Limits
-from edge_wam.act.health import Health, Thresholds
+from edge_wam.act.health import UNWATCHED_RAD, Health, Thresholds
 from edge_wam.errors import CalibrationError, nearest
 from edge_wam.types import JOINTS, FloatArray
 
+HEAVY = 7 / 8  # of stall_a, where heavy_a is not given
 _TURN_RAD = 2 * math.pi
 # Above the drives' own (act/arm.py): a policy is not slowed down by it, a jump of its wishes is.
 ACCELERATION_RAD_S2 = 100.0
-UNWATCHED_RAD = 2 * _TURN_RAD  # farther behind its target than this no joint can be
 
 
 def load_limits(path: Path, joints: Sequence[str] = JOINTS) -> Limits:
@@ -83,10 +83,15 @@ def load_guards(
 
 def _thresholds(table: tomlfile.Table) -> Thresholds:
     usual = Thresholds()
+    stall_a = table.number("stall_a", usual.stall_a, low=0.0, high=200.0)
+    usual = usual._replace(heavy_a=HEAVY * stall_a)
     found = Thresholds(
         *(table.number(name, usual[i], low=0.0, high=200.0) for i, name in enumerate(usual._fields))
     )
     table.done()
+    if not found.heavy_a < found.stall_a or not found.heavy_s > 0:
+        raise table.wrong("heavy_a", f"less than stall_a ({found.stall_a:g}), over a heavy_s above 0",
+                          found.heavy_a)  # fmt: skip
     if not found.warm_c < found.hot_c < found.release_c:
         raise table.wrong("hot_c", f"more than warm_c ({found.warm_c:g}) and less than release_c "
                           f"({found.release_c:g})", found.hot_c)  # fmt: skip

@@ -7,7 +7,6 @@ there (termios(3), n_tty.c), so that is set to what the reader still lacks.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
 import termios
@@ -15,6 +14,8 @@ import time
 from typing import Any
 
 _MOST_VMIN = 255  # it is a byte
+_PIECE = 64  # in which the kernel hands out what is there (n_tty.c): a shorter one is the last
+_MOST_BYTES = 4096  # that the kernel keeps
 _VMIN_AT, _CC = termios.VMIN, 6  # tcgetattr's list: the control characters come last
 
 
@@ -49,7 +50,8 @@ class Tty:
     def read(self, size: int = 1, /) -> bytes:
         """Up to `size` bytes; fewer only once `timeout` seconds have passed."""
         fd = self.fileno()
-        data = _take(fd, size)
+        # A reader who is set to wake at that many bytes is woken at once where they are there already.
+        data = b"" if self._least == min(size, _MOST_VMIN) else _take(fd, size)
         end_s = None if self.timeout is None else time.monotonic() + self.timeout
         while len(data) < size:
             self._wake_at(min(size - len(data), _MOST_VMIN))
@@ -62,6 +64,10 @@ class Tty:
             if not more:
                 raise OSError("the device has hung up")
         return data
+
+    def take(self) -> bytes:
+        """Whatever has come. Does not wait."""
+        return _take(self.fileno(), _MOST_BYTES)
 
     def write(self, data: bytes, /) -> int:
         """One write to the system's buffer, which never waits; what does not fit is a lost request.
@@ -86,9 +92,14 @@ class Tty:
 
 
 def _take(fd: int, size: int) -> bytes:
-    """What is there, up to size bytes. The kernel hands it out in pieces of 64."""
+    """What is there, up to size bytes."""
     data = b""
-    with contextlib.suppress(BlockingIOError):
-        while len(data) < size and (piece := os.read(fd, size - len(data))):
+    try:
+        while len(data) < size:
+            piece = os.read(fd, size - len(data))
             data += piece
+            if len(piece) < _PIECE:
+                break
+    except BlockingIOError:
+        pass
     return data

@@ -7,7 +7,7 @@ here. Its bus imports torch, accelerate and datasets and uses none of them; thos
 measured is the bus class of its SO-101 driver, and how its record, replay and teleoperation loops keep their
 rate: work, then `precise_sleep` for what is left of the period.
 
-    standard input    "cycles 10" or "loop 100 5.0", a line each
+    standard input    "cycles 10", "cycles 10 all" or "loop 100 5.0", a line each
     standard output   an answer in JSON, a line each; first of all the version
 """
 
@@ -20,7 +20,7 @@ import subprocess
 import sys
 import time
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,19 @@ from edge_wam.act.calibration import Calibration
 PACKAGES = Path(sys.prefix) / "lerobot"
 _UNUSED = ("torch", "accelerate", "datasets", "datasets.utils", "datasets.utils.logging")
 _END_S = 30.0
+LATE_S = 0.05
 PAUSE_S = 0.005  # between two cycles, as a loop has it: not counted
+# LeRobot's names of what a tick of ours reads; each is a question of its own there. And its bytes.
+ALL = {
+    "Present_Position": 2,
+    "Present_Velocity": 2,
+    "Present_Load": 2,
+    "Present_Voltage": 1,
+    "Present_Temperature": 1,
+    "Status": 1,
+    "Moving": 1,
+    "Present_Current": 2,
+}
 
 
 class Neighbour:
@@ -39,9 +51,9 @@ class Neighbour:
         self._process = process
         self.version = str(self._answer())
 
-    def cycles(self, count: int) -> tuple[list[float], float]:
-        """So many bus cycles: seconds of each, and seconds of CPU for all."""
-        seconds, cpu_s = self._ask(f"cycles {count}")
+    def cycles(self, count: int, what: str = "") -> tuple[list[float], float]:
+        """So many bus cycles (what: "all" or positions alone): seconds of each, and of CPU for all."""
+        seconds, cpu_s = self._ask(f"cycles {count} {what}")
         return seconds, cpu_s
 
     def loop(self, rate_hz: int, seconds: float, work_s: float) -> tuple[list[float], int, float]:
@@ -83,6 +95,13 @@ def neighbour(folder: Path, port: str, packages: Path | None = None) -> Iterator
             process.kill()
 
 
+def settle(port: Any) -> None:
+    """Feetech's SDK is a question behind for ever, or busy, once an answer was late: it is let come."""
+    time.sleep(LATE_S)
+    port.is_using = False
+    port.ser.reset_input_buffer()
+
+
 # --- the other process ----------------------------------------------------------------------
 
 
@@ -111,14 +130,22 @@ def _open_bus(folder: Path, port: str) -> Any:
     return bus
 
 
-def _cycles(bus: Any, count: int) -> tuple[list[float], float]:
-    taken, cpu_s = [], time.process_time()
-    for _ in range(count):
+def _cycles(bus: Any, count: int, names: Sequence[str]) -> tuple[list[float], float]:
+    taken: list[float] = []
+    cpu_s = 0.0
+    while len(taken) < count:
+        used_s = time.process_time()
         time.sleep(PAUSE_S)
         began_s = time.perf_counter()
-        bus.sync_write("Goal_Position", bus.sync_read("Present_Position"))
+        try:
+            positions, *_ = [bus.sync_read(name) for name in names]
+        except ConnectionError:  # a reply was lost: not counted
+            settle(bus.port_handler)
+            continue
+        bus.sync_write("Goal_Position", positions)
         taken.append(time.perf_counter() - began_s)
-    return taken, time.process_time() - cpu_s
+        cpu_s += time.process_time() - used_s
+    return taken, cpu_s
 
 
 def _loop(rate_hz: int, seconds: float, work_s: float) -> tuple[list[float], int, float]:
@@ -144,7 +171,8 @@ def main(packages: str, folder: str, port: str) -> None:
     for line in sys.stdin:
         what, *numbers = line.split()
         if what == "cycles":
-            answer: object = _cycles(bus, int(numbers[0]))
+            names = list(ALL) if "all" in numbers else ["Present_Position"]
+            answer: object = _cycles(bus, int(numbers[0]), names)
         else:
             answer = _loop(int(numbers[0]), float(numbers[1]), float(numbers[2]))
         print(json.dumps(answer), flush=True)

@@ -1,11 +1,12 @@
 """`edge-wam bench loop`: how late the loop is, idle and beside hungry neighbours; what a bus cycle costs.
 
-Each loop runs for a few seconds at each rate: ours (absolute deadlines; with the first core, SCHED_FIFO and
+Each loop runs for a few seconds at each rate: ours (absolute deadlines; with the last core, SCHED_FIFO and
 locked memory as far as the kernel lets us), the loop that everybody writes first (work, then sleep for what
-is left of the period), and LeRobot's, which is that. Then the bus: an emulated arm in another process, on a
-wire that takes the time of its bytes, and one cycle (all of six servos' present values, six goals) by our
-code and, where they are installed, by Feetech's own SDK, asked for positions alone and for the same as ours,
-and by LeRobot, which reads positions: time, and CPU time of the process that asks.
+is left of the period), and LeRobot's, which is that; and cyclictest, where it is installed. Then the bus: an
+emulated arm in another process, on a wire that takes the time of its bytes, and one cycle (all of six
+servos' present values, six goals) by our code and, where they are installed, by Feetech's own SDK and by
+LeRobot, each asked for positions alone and for the same as ours (LeRobot by a question for each of the
+eight): time, and CPU time of who asks.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,8 +33,10 @@ from edge_wam.act.feetech_arm import FeetechArm
 from edge_wam.act.feetech_bus import FeetechBus
 from edge_wam.clock import MonotonicClock, ticks
 from edge_wam.realtime import realtime
-from edge_wam.sim.bench_lerobot import PAUSE_S, Neighbour, neighbour
+from edge_wam.sim.bench_host import sleeper
+from edge_wam.sim.bench_lerobot import ALL, PAUSE_S, Neighbour, neighbour, settle
 
+HOST = "cyclictest: this computer's own limit"
 RATES_HZ, LOADS = (50, 100, 200), ("idle", "busy")
 WORK_S = 0.001  # about what a tick of the robot takes, waiting for the bus left aside
 GOALS_BYTES = 8 + 6 * 3
@@ -40,11 +44,11 @@ READ_BYTES = 8 + 6 + 6 * 21
 WATCH_BYTES = 8 + 16
 OUR_BYTES = READ_BYTES + WATCH_BYTES + GOALS_BYTES
 BLOCK_BYTES = READ_BYTES + GOALS_BYTES
-POSITIONS_BYTES = 8 + 6 + 6 * 8 + GOALS_BYTES  # two bytes a servo
+POSITIONS_BYTES = 8 + 6 + 6 * 8 + GOALS_BYTES
+EACH_BYTES = sum(8 + 6 + 6 * (6 + size) for size in ALL.values()) + GOALS_BYTES
 POSITION = ((56, 2),)  # address, bytes
 BLOCK = (*POSITION, (58, 2), (60, 2), (62, 1), (63, 1), (65, 1), (66, 1), (69, 2))  # all that ours tells
-TURN = 10  # cycles of one client before it is the next one's turn
-BYTE_S = 10e-6  # at 1 Mbaud
+TURN, BYTE_S = 10, 10e-6  # cycles of one client before the next one's turn; at 1 Mbaud
 
 
 class Jitter(NamedTuple):
@@ -144,6 +148,9 @@ def jitter(
                 with realtime(say=said.append):
                     here = ours(rate_hz, seconds)
                 note("edge_wam", rate_hz, load, here)
+                if (late_ms := sleeper(rate_hz, seconds)) is not None:
+                    found.append(Jitter(HOST, rate_hz, load, late_ms, 0, 0.0))
+                tell()
     return found, sorted(set(said))
 
 
@@ -182,6 +189,10 @@ def wire(folder: Path) -> Iterator[str]:
             process.stdin.close()
 
 
+LOST = object()  # a cycle in which a reply was missing: not counted
+Cycles = Callable[[int], tuple[list[float], float]]
+
+
 class _Client:
     """One client of the bus in this process."""
 
@@ -190,13 +201,15 @@ class _Client:
 
     def cycles(self, count: int) -> tuple[list[float], float]:
         """Seconds of each cycle, and seconds of CPU for all."""
-        taken, cpu_s = [], time.process_time()
-        for _ in range(count):
+        taken, cpu_s = list[float](), 0.0
+        while len(taken) < count:
+            used_s = time.process_time()
             time.sleep(PAUSE_S)
             began_s = time.perf_counter()
-            self._cycle()
-            taken.append(time.perf_counter() - began_s)
-        return taken, time.process_time() - cpu_s
+            if self._cycle() is not LOST:
+                taken.append(time.perf_counter() - began_s)
+                cpu_s += time.process_time() - used_s
+        return taken, cpu_s
 
 
 def cycles(
@@ -204,28 +217,32 @@ def cycles(
 ) -> list[Cycle]:
     """Bus cycles by every client there is, a few of each in turn. Ours has a line to itself: a line is set up
     for all who have it open (act/tty.py)."""
-    clients: dict[str, tuple[_Client | Neighbour, int]] = {"edge_wam": (_our_client(path, folder), OUR_BYTES)}
+    ours = _our_client(path, folder)
+    clients: dict[str, tuple[Cycles, int]] = {"edge_wam": (ours.cycles, OUR_BYTES)}
+    opened = [ours]
     for name, registers, count in (
         ("scservo_sdk: positions", POSITION, POSITIONS_BYTES),
         ("scservo_sdk: the same block", BLOCK, BLOCK_BYTES),
     ):
         if (sdk := _sdk_client(theirs, folder, registers)) is not None:
-            clients[name] = sdk, count
+            clients[name] = sdk.cycles, count
+            opened.append(sdk)
     if not isinstance(lerobot, str):
-        clients[f"LeRobot {lerobot.version}: positions"] = lerobot, POSITIONS_BYTES
+        name, everything = f"LeRobot {lerobot.version}", partial(lerobot.cycles, what="all")
+        clients[f"{name}: positions"] = lerobot.cycles, POSITIONS_BYTES
+        clients[f"{name}: the same, by eight questions"] = everything, EACH_BYTES
     taken: dict[str, list[float]] = {name: [] for name in clients}
     cpu_s = dict.fromkeys(clients, 0.0)
-    for one, _ in clients.values():
-        one.cycles(3)  # what is done once
+    for turn, _ in clients.values():
+        turn(3)  # what is done once
     while len(taken["edge_wam"]) < rounds:
-        for name, (one, _) in clients.items():
-            seconds, used_s = one.cycles(min(TURN, rounds - len(taken[name])))
+        for name, (turn, _) in clients.items():
+            seconds, used_s = turn(min(TURN, rounds - len(taken[name])))
             taken[name] += seconds
             cpu_s[name] += used_s
             tell(len(seconds))
-    for one, _ in clients.values():
-        if isinstance(one, _Client):
-            one.close()
+    for one in opened:
+        one.close()
     return [
         Cycle(name, _ms(taken[name]), 1e3 * cpu_s[name] / rounds, 1e3 * wire_bytes * BYTE_S)
         for name, (_, wire_bytes) in clients.items()
@@ -265,13 +282,19 @@ def _sdk_client(path: str, folder: Path, registers: Sequence[tuple[int, int]]) -
     for servo_id in ids:
         read.addParam(servo_id)
 
-    def cycle() -> None:
-        read.txRxPacket()
+    def cycle() -> object:
         write.clearParam()
-        for servo_id in ids:
-            count, *_ = [read.getData(servo_id, address, size) for address, size in registers]
-            write.addParam(servo_id, [count & 0xFF, count >> 8])
+        try:
+            if read.txRxPacket():
+                raise IndexError
+            for servo_id in ids:
+                count, *_ = [read.getData(servo_id, address, size) for address, size in registers]
+                write.addParam(servo_id, [count & 0xFF, count >> 8])
+        except IndexError:  # a reply was lost, or a late one was taken for it
+            settle(port)
+            return LOST
         write.txPacket()
+        return None
 
     return _Client(cycle, port.closePort)
 
@@ -360,7 +383,7 @@ def main(folder: Path, rounds: int, seconds: float = 5.0, picture: Path | None =
         wire(folder) as path,
         wire(folder) as theirs,
         neighbour(folder, theirs) as lerobot,
-        tqdm(total=3 * len(RATES_HZ) * len(LOADS) + 4 * rounds, desc="loop", unit="step") as bar,
+        tqdm(total=4 * len(RATES_HZ) * len(LOADS) + 5 * rounds, desc="loop", unit="step") as bar,
     ):
         found, said = jitter(seconds, RATES_HZ, lerobot, bar.update)
         buses = cycles(path, theirs, folder, rounds, lerobot, bar.update)

@@ -51,7 +51,7 @@ class DynamixelChain(Chain[DynamixelServo]):
         supply_v: float = NOMINAL_V,
     ) -> None:
         self._reader = PacketReader()
-        self._fast = fast
+        self.fast = fast
         count = len(calibration.joints)
         kinds = zip(range(count), models or [XL430] * count, indirect or [NEW_INDIRECT] * count, strict=True)
         servos = [DynamixelServo(plant, index, calibration, model, at) for index, model, at in kinds]
@@ -64,6 +64,15 @@ class DynamixelChain(Chain[DynamixelServo]):
                 self._refresh()  # it stops where it is now
                 for servo in self.servos:
                     servo.watch(self._time_s)
+
+    def mend(self) -> None:
+        with self._lock:
+            super().mend()
+            self.fast = True
+            for servo in self.servos:
+                if servo.get(table.HARDWARE_ERROR):
+                    servo.power_on()  # nothing else takes an error away
+            self._stale = True
 
     def replies(self, data: bytes, baud_bps: int | None = None) -> list[Reply]:
         with self._lock:
@@ -100,7 +109,7 @@ class DynamixelChain(Chain[DynamixelServo]):
 
     def _read_all(self, packet: Packet, hearing: dict[int, DynamixelServo]) -> list[Reply]:
         parameters, fast = packet.parameters, packet.instruction in _FAST
-        if packet.servo_id != dynamixel.BROADCAST_ID or (fast and not self._fast):
+        if packet.servo_id != dynamixel.BROADCAST_ID or (fast and not self.fast):
             return []
         if packet.instruction in _READS:
             if len(parameters) < 5:

@@ -53,6 +53,7 @@ class DynamixelServo:
         self._plant, self._index = plant, index
         self._rad_per_count = float(calibration.rad_per_count[index])
         self._mount_count = float(calibration.zero_count[index]) + joint.actual_minus_present
+        self._mounted_count = self._mount_count
         self.model = MODELS[model]
         self._indirect_data, self._indirect_count = indirect
         self._table_end = self._indirect_data + self._indirect_count
@@ -141,7 +142,7 @@ class DynamixelServo:
                     return dynamixel.DATA_RANGE  # e-manual: the goals are read-only then
                 if not self._allowed(register, value):
                     return dynamixel.DATA_LIMIT
-        for slot in range(self._indirect_count):
+        for slot in range(self._indirect_count) if max(real) >= ends[0] else ():
             at = table.INDIRECT_ADDRESS + 2 * slot
             if not 64 <= memory[at] | memory[at + 1] << 8 < self._table_end:
                 return dynamixel.DATA_RANGE
@@ -210,6 +211,11 @@ class DynamixelServo:
 
     # --- drive ----------------------------------------------------------------------------------
 
+    @property
+    def turn_counts(self) -> float:
+        """The whole turns, in counts, that it counts on top of what the calibration says."""
+        return self._mount_count - self._mounted_count
+
     def _present(self) -> float:
         offset = self.get(table.HOMING_OFFSET)
         if self.get(table.OPERATING_MODE) == table.POSITION and abs(offset) > table.POSITION_OFFSET_MOST:
@@ -265,8 +271,12 @@ class DynamixelServo:
     def watch(self, now_s: float) -> None:
         """The bus watchdog: stop if neglected, and take no goal any more."""
         if self.neglected(now_s):
-            self.put(table.BUS_WATCHDOG, -1)
-            self._stay()
+            self.trip()
+
+    def trip(self) -> None:
+        """Stop where it is, and take no goal any more."""
+        self.put(table.BUS_WATCHDOG, -1)
+        self._stay()
 
     def turn(self, dt_s: float) -> None:
         """Velocity mode is not modelled."""

@@ -8,6 +8,7 @@ cameras behind it, would send or not), and in the host (the time it gets, the or
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from functools import partial
 
@@ -32,9 +33,15 @@ def drop(rig: Rig, count: int, servo_id: int | None) -> None:
 
 
 def unplugged(rig: Rig, lasts_s: float) -> None:
-    """Nothing gets through, and nothing says so: a short, or the bus cable."""
+    """Nothing gets through, and nothing says so: the bus cable."""
     rig.tamper.unplugged = True
     rig.at(rig.t_s + lasts_s, lambda: setattr(rig.tamper, "unplugged", False))
+
+
+def shorted(rig: Rig, lasts_s: float) -> None:
+    """The data line against ground."""
+    rig.wire.shorted = True
+    rig.at(rig.t_s + lasts_s, lambda: setattr(rig.wire, "shorted", False))
 
 
 def adapter_gone(rig: Rig) -> None:
@@ -260,6 +267,13 @@ def hog(rig: Rig) -> None:
     rig.orders.take = slow  # type: ignore[method-assign]
 
 
+def clock_set(rig: Rig, by_s: float) -> None:
+    """Somebody sets the date, and sets it right again: what the loop goes by must not be that clock."""
+    date = time.time
+    time.time = lambda: date() + by_s
+    rig.at(rig.t_s + 1.0, lambda: setattr(time, "time", date))
+
+
 def order(rig: Rig, verb: Verb, times: int = 1) -> None:
     for _ in range(times):
         rig.orders.give(Order(verb))
@@ -293,6 +307,8 @@ FAULTS: tuple[Fault, ...] = (
     wire("one servo silent for 0.5 s", "went on", partial(drop, count=25, servo_id=ONE)),
     wire("one servo silent for good", "let go", partial(drop, count=10_000, servo_id=ONE)),
     wire("the bus cable comes out", "let go", partial(unplugged, lasts_s=60.0)),
+    wire("the data line is shorted for 0.1 s", "went on", partial(shorted, lasts_s=0.1)),
+    wire("the data line is shorted for good", "let go", partial(shorted, lasts_s=60.0)),
     wire("the USB adapter comes out", "let go", adapter_gone),
     wire("one garbled reply", "went on", lambda rig: rig.tamper.garble(1, ONE)),
     wire("half a second of garbled replies", "went on", lambda rig: rig.tamper.garble(150)),
@@ -346,6 +362,7 @@ FAULTS: tuple[Fault, ...] = (
     host("control stopped for 1 s", "went on", partial(paused, lasts_s=1.0)),
     host("control stopped for 3 s", "parked", partial(paused, lasts_s=3.0)),
     host("another program on control's core", "went on", hog),
+    host("the date is set back by an hour", "went on", partial(clock_set, by_s=-3600.0)),
     host("STOP", "held", partial(order, verb=Verb.STOP)),
     host("STOP a thousand times", "held", partial(order, verb=Verb.STOP, times=1000)),
     host("QUIT in the middle of a move", "parked", partial(order, verb=Verb.QUIT)),

@@ -18,11 +18,15 @@ import math
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from edge_wam.act.arm import Arm
 from edge_wam.act.calibration import Calibration
+from edge_wam.act.dynamixel_arm import DynamixelArm
+from edge_wam.act.dynamixel_bus import DynamixelBus
+from edge_wam.act.families import FAMILIES
 from edge_wam.act.feetech_arm import FeetechArm
 from edge_wam.act.feetech_bus import FeetechBus
 from edge_wam.act.limits import load_guards
@@ -34,9 +38,10 @@ from edge_wam.messages import CHUNK, STATE, chunk_record
 from edge_wam.orders import Order, Orders, Verb
 from edge_wam.pilot import Mode, Patience, Pilot
 from edge_wam.remote import RemoteThinker
+from edge_wam.sim.dynamixel import DynamixelChain
 from edge_wam.sim.kinematic import STEP_S, KinematicPlant
 from edge_wam.sim.monitor import Monitor, Worst
-from edge_wam.sim.servos import SUPPLY_V, Reply, ServoChain
+from edge_wam.sim.servos import SUPPLY_V, Chain, Reply, ServoChain
 from edge_wam.sim.wire import Faults, LoopPort
 from edge_wam.ticklog import TickLog
 from edge_wam.types import JOINTS, ActionChunk
@@ -53,16 +58,20 @@ SWING_RAD, SWING_S = np.array([0.4, 0.3, 0.3, 0.3, 0.4, 0.3]), 3.0
 class Wire(LoopPort):
     """The bus, watched, and with more ways to go wrong than losing a packet."""
 
-    def __init__(self, chain: ServoChain, clock: ManualClock, monitor: Monitor, tamper: Tamper) -> None:
+    def __init__(self, chain: Chain[Any], clock: ManualClock, monitor: Monitor, tamper: Tamper) -> None:
         super().__init__(chain, clock.advance, tamper, wire_time=True, now_s=clock.now_s)
         self._monitor, self._tamper = monitor, tamper
         self.broken = False  # the adapter is gone
+        self.shorted = False  # data against ground: nobody hears anybody, and the line is low
 
     def write(self, data: bytes) -> int:
         if self.broken:
             raise OSError(5, "Input/output error")
         self._monitor.see(data)
         self._tamper.request = data
+        if self.shorted:
+            self._here += bytes(len(data))
+            return len(data)
         return super().write(data)
 
     def read(self, size: int = 1) -> bytes:
@@ -84,21 +93,43 @@ class Tamper(Faults):
         return made if self.bend is None or self.unplugged else self.bend(made)
 
 
-class Rig:
-    """One arm, its policy, and the clock that moves both. Faults reach into it."""
+class Kind(NamedTuple):
+    """What an arm of one family is made of here."""
 
-    def __init__(self, folder: Path) -> None:
-        calibration, path = Calibration.load(folder / "arm.json"), folder / "limits.toml"
-        limits, health = load_guards(path)
+    chain: Callable[..., Chain[Any]]
+    bus: Callable[..., Any]
+    arm: Callable[..., Arm]
+
+
+KINDS = {
+    "feetech": Kind(ServoChain, FeetechBus, FeetechArm),
+    "dynamixel": Kind(DynamixelChain, DynamixelBus, DynamixelArm),
+}
+
+
+class Rig:
+    """One arm of these servos, its policy, and the clock that moves both. Faults reach into it."""
+
+    def __init__(self, folder: Path, servos: str = "feetech") -> None:
+        calibration, path = Calibration.load(folder / "arm.json", servos), folder / "limits.toml"
+        limits, health = load_guards(path, error_text=FAMILIES[servos].error_text)
         self.rng = random.Random(0)
         self.clock = ManualClock(1000.0, on_advance=self._advance)
         self.start_s = self.clock.now_s()
         self.plant = KinematicPlant(MIDDLE_RAD, limits.low_rad - 0.02, limits.high_rad + 0.02)
-        self.chain = ServoChain(self.plant, calibration)
+        self.chain: Any = KINDS[servos].chain(self.plant, calibration)
         self.tamper = Tamper()
-        self.monitor = Monitor(calibration, limits, 1 / CONTROL_HZ, lambda: self.plant.position_rad)
+        self.monitor = Monitor(
+            calibration,
+            limits,
+            1 / CONTROL_HZ,
+            lambda: self.plant.position_rad,
+            servos=servos,
+            turns=lambda: [servo.turn_counts for servo in self.chain.servos],
+        )
         self.wire = Wire(self.chain, self.clock, self.monitor, self.tamper)
-        self.arm = FeetechArm(FeetechBus(self.wire, calibration.ids, self.clock), calibration)
+        bus = KINDS[servos].bus(self.wire, calibration.ids, self.clock)
+        self.arm = KINDS[servos].arm(bus, calibration)
         self.pilot = Pilot(limits, Patience(), health)
         self.orders, self.log = Orders(), TickLog(len(JOINTS), 4000)
         self.think: Callable[[float], ActionChunk | None] = self.swing
@@ -124,10 +155,10 @@ class Rig:
         """Everything as it was before any fault; the arm stays where it is."""
         self.think, self.replan_s, self.every = self.swing, REPLAN_S, []
         self.tamper.bend, self.tamper.unplugged = None, False
+        self.wire.shorted = False
         self.tamper.forget()
         self.chain.supply_v = SUPPLY_V
-        for servo in self.chain.servos:
-            servo.temperature_c = min(servo.temperature_c, 40.0)
+        self.chain.mend()
         self.plant.load[:] = 0.0
         self.orders.__dict__.pop("take", None)  # what fault_list.paused and hog put in its way
 
@@ -210,9 +241,10 @@ class Row(NamedTuple):
         return self.outcome == self.fault.expected and kept and let_go
 
 
-def inject(fault: Fault, folder: Path) -> Row:
-    """Give the fault an arm, and see."""
-    rig = Rig(folder)
+def inject(fault: Fault, folder: Path, servos: str = "feetech") -> Row:
+    """Give the fault an arm of these servos, and see."""
+    rig = Rig(folder, servos)
+    rig.clock.advance(0.05)  # the supply has been measured
     names = private_name("fault.state"), private_name("fault.chunk")
     modes: list[Mode] = []
     with Mailbox.create(names[0], STATE) as states, Mailbox.create(names[1], CHUNK) as chunks:
@@ -327,20 +359,32 @@ def chosen(every: Sequence[Fault | ProcessFault], only: str) -> list[Fault | Pro
     return found
 
 
+def faults_of(servos: str) -> tuple[Fault, ...]:
+    """What can go wrong with an arm of these servos."""
+    from edge_wam.sim.dynamixel_faults import DYNAMIXEL_FAULTS
+    from edge_wam.sim.fault_list import FAULTS
+
+    return {"feetech": FAULTS, "dynamixel": DYNAMIXEL_FAULTS}[servos]
+
+
 def main(
-    folder: Path, only: str, as_json: bool, picture: Path | None, processes: Processes | None = None
+    folder: Path,
+    servos: str,
+    only: str,
+    as_json: bool,
+    picture: Path | None,
+    processes: Processes | None = None,
 ) -> int:
     """The command. 1 where a goal was unsafe or a fault ended otherwise than expected."""
     from tqdm import tqdm
 
-    from edge_wam.sim.fault_list import FAULTS
     from edge_wam.sim.process_faults import PROCESS_FAULTS
 
-    every: list[Fault | ProcessFault] = [*FAULTS, *(PROCESS_FAULTS if processes is not None else ())]
+    every: list[Fault | ProcessFault] = [*faults_of(servos), *(PROCESS_FAULTS if processes else ())]
     rows = []
     for fault in tqdm(chosen(every, only), unit="fault", desc="faults", disable=as_json):
         if isinstance(fault, Fault):
-            rows.append(inject(fault, folder))
+            rows.append(inject(fault, folder, servos))
         elif processes is not None:
             rows.append(processes.inject(fault))
     if not as_json:

@@ -1,15 +1,15 @@
 """A judge of the bytes on the servo bus, who trusts none of our own logs.
 
-It decodes what the host writes with a few lines of its own (not act/feetech.py, which wrote it), notes every
-goal that reaches a servo, and says what no goal may do: leave the range, be farther from the last goal than
-the speed allows in one tick, run ahead of where the joint really is, or take the gripper into the table. A
-goal where the joint is moves nothing, however far away the last one was; and a joint that hangs beyond its
-range (a limp arm sinks onto its stops) may be held there, though not pushed further.
+It decodes what the host writes with a few lines of its own (sim/overheard.py, not act/, which wrote it),
+notes every goal that reaches a servo, and says what no goal may do: leave the range, be farther from the last
+goal than the speed allows in one tick, run ahead of where the joint really is, or take the gripper into the
+table. A goal where the joint is moves nothing, however far away the last one was; and a joint that hangs
+beyond its range (a limp arm sinks onto its stops) may be held there, though not pushed further.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,10 +17,10 @@ import numpy as np
 from edge_wam.act.calibration import Calibration
 from edge_wam.act.floor import Floor
 from edge_wam.act.guard import Limits
+from edge_wam.sim.overheard import GOALS
 from edge_wam.types import FloatArray
 
-_GOAL, _GOAL_END = 42, 44
-_WRITE, _SYNC_WRITE = 0x03, 0x83
+EVERYBODY = 0xFE
 # Goals are whole counts (a half a side), and a joint moves on between its reading and the goal.
 COUNT_RAD, LEAD_SLACK_RAD = 2 * np.pi / 4096, 0.1
 HERE_RAD = 0.02
@@ -38,7 +38,8 @@ class Worst(NamedTuple):
 
 
 class Monitor:
-    """Sees every byte that the host writes. true_rad says where the joints really are, (J,)."""
+    """Sees every byte that the host writes. true_rad says where the joints really are, (J,); turns
+    what a servo counts on top of the calibration's counts, (J,), where it may."""
 
     def __init__(
         self,
@@ -46,12 +47,15 @@ class Monitor:
         limits: Limits,
         period_s: float,
         true_rad: Callable[[], FloatArray],
+        *,
+        servos: str = "feetech",
+        turns: Callable[[], Sequence[float]] | None = None,
     ) -> None:
         self._index = {joint.id: i for i, joint in enumerate(calibration.joints)}
         self._calibration, self._limits, self._true_rad = calibration, limits, true_rad
         self._step_rad = limits.speed_rad_s * period_s
         self._last_rad: dict[int, float] = {}
-        self._bytes = bytearray()
+        self._heard, self._turns = GOALS[servos](), turns
         self._floor = limits.floor if isinstance(limits.floor, Floor) else None
         self._step = self._lead = self._outside_rad = 0.0
         self._unsafe: list[str] = []
@@ -68,13 +72,13 @@ class Monitor:
 
     def see(self, data: bytes) -> None:
         """Bytes from the host, in any pieces."""
-        self._bytes += data
-        goals = self.goals
-        for servo_id, address, payload in self._writes():
-            if servo_id in self._index and address <= _GOAL and address + len(payload) >= _GOAL_END:
-                raw = int.from_bytes(payload[_GOAL - address : _GOAL_END - address], "little")
-                self._goal(self._index[servo_id], -(raw & 0x7FFF) if raw & 0x8000 else raw)
-
+        goals, hidden = self.goals, self._heard.hidden
+        for servo_id, count in self._heard.hear(data):
+            for joint_id, index in self._index.items():
+                if servo_id in (joint_id, EVERYBODY):
+                    self._goal(index, count)
+        if self._heard.hidden > hidden:
+            self._unsafe.append("something was written where nobody can see whether it is a goal")
         if self._floor is not None and self.goals > goals and len(self._last_rad) == len(self._index):
             self._height(self._floor)
 
@@ -88,7 +92,8 @@ class Monitor:
     def _goal(self, index: int, count: int) -> None:
         limits, joint = self._limits, self._calibration.joints[index]
         scale, zero = self._calibration.rad_per_count[index], self._calibration.zero_count[index]
-        goal_rad = float((count - zero) * scale)
+        turns = 0.0 if self._turns is None else self._turns()[index]
+        goal_rad = float((count - turns - zero) * scale)
         outside_rad = max(limits.low_rad[index] - goal_rad, goal_rad - limits.high_rad[index])
         true_rad = float(self._true_rad()[index])
         hangs_rad = max(limits.low_rad[index] - true_rad, true_rad - limits.high_rad[index])
@@ -107,28 +112,3 @@ class Monitor:
             self._unsafe.append(f"{joint.name} was sent a step of {step_rad:.3f} rad")
         if lead_rad > limits.lead_rad[index] + LEAD_SLACK_RAD:
             self._unsafe.append(f"{joint.name} was sent {lead_rad:.3f} rad ahead of where it is")
-
-    def _writes(self) -> Iterator[tuple[int, int, bytes]]:
-        """Every whole write so far: servo, address, data."""
-        stream = self._bytes
-        while (start := stream.find(b"\xff\xff")) >= 0 and len(stream) >= start + 4:
-            if stream[start + 2] == 0xFF:  # noise before a header
-                del stream[: start + 1]
-                continue
-            length = stream[start + 3]
-            end = start + 4 + length
-            if len(stream) < end:
-                return
-            packet = bytes(stream[start + 2 : end])
-            del stream[:end]
-            if length < 2:
-                continue
-            servo_id, code, parameters = packet[0], packet[2], packet[3:-1]
-            if (~sum(packet[:-1]) & 0xFF) != packet[-1]:
-                continue
-            if code == _WRITE and parameters:
-                yield servo_id, parameters[0], parameters[1:]
-            elif code == _SYNC_WRITE and len(parameters) > 2:
-                size = parameters[1]
-                for at in range(2, len(parameters), size + 1):
-                    yield parameters[at], parameters[0], parameters[at + 1 : at + 1 + size]

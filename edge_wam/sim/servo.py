@@ -48,6 +48,8 @@ for _register in REGISTERS:
 class Servo:
     """Joint `index` of the plant. Only the chain calls it, under its lock."""
 
+    turn_counts = 0.0  # it counts within one turn
+
     def __init__(self, plant: Plant, index: int, calibration: Calibration) -> None:
         joint = calibration.joints[index]
         self._plant = plant

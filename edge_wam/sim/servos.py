@@ -31,6 +31,7 @@ from edge_wam.types import FloatArray
 
 SUPPLY_V = 12.0
 SUPPLY_OHM = 0.25  # brick, cable and the daisy chain's thin wires
+MENDED_C = 40.0
 PROTECT_EVERY_S = 0.02  # once a tick of the usual loop; heat and alarms move slowly
 
 
@@ -73,6 +74,7 @@ class Driven(Protocol):
     """A servo, as its chain sees it from the plant's side (sim/servo.py, sim/dynamixel_servo.py)."""
 
     current_a: float
+    temperature_c: float
     turning: bool
 
     def power_on(self, position_rad: float | None = None) -> None: ...
@@ -129,6 +131,12 @@ class Chain(Generic[ServoT]):
             for servo, position_rad in zip(self.servos, self._position_rad.tolist(), strict=True):
                 servo.power_on(position_rad)
             self._stale = True
+
+    def mend(self) -> None:
+        """Nothing is wrong with them any more, and they have cooled; what they do goes on."""
+        with self._lock:
+            for servo in self.servos:
+                servo.temperature_c = min(servo.temperature_c, MENDED_C)
 
     def _measure(self) -> None:
         """Copy the plant's state, so that an answer never mixes two steps."""

@@ -22,15 +22,19 @@ from edge_wam.messages import CHUNK, STATE
 from edge_wam.orders import Order, Verb
 from edge_wam.pilot import Mode
 from edge_wam.remote import RemoteThinker
-from edge_wam.sim.fault_list import FAULTS
-from edge_wam.sim.faults import BEGIN_S, Rig
+from edge_wam.sim.faults import BEGIN_S, Fault, Rig, faults_of
 
 LASTS_S = (1.0, 4.0)  # from a fault to its mending
 QUIET_S = (4.0, 20.0)  # from there to the next
 WARM_S = 120.0  # after which nothing may grow any more
-# Those that end the loop are what `persist` and systemd are there for; QUIT would end it too.
-SURVIVED = tuple(f for f in FAULTS if f.expected != "let go" and not f.name.startswith("QUIT"))
 STOLEN = ("control stopped", "another program")  # slots are missed, and must be
+
+
+def survived(servos: str) -> tuple[Fault, ...]:
+    """The faults of these servos without those that end the loop: persist and systemd are there for them, and
+    QUIT would end it too."""
+    faults = faults_of(servos)
+    return tuple(f for f in faults if f.expected != "let go" and not f.name.startswith("QUIT"))
 
 
 class _Over(Exception):
@@ -40,8 +44,9 @@ class _Over(Exception):
 class Soak:
     """One long run."""
 
-    def __init__(self, folder: Path, seed: int, hours: float, tell: Any) -> None:
-        self.rig, self._random, self._end_s, self._tell = Rig(folder), random.Random(seed), 3600 * hours, tell
+    def __init__(self, folder: Path, servos: str, seed: int, hours: float, tell: Any) -> None:
+        self.rig, self._random = Rig(folder, servos), random.Random(seed)
+        self._survived, self._end_s, self._tell = survived(servos), 3600 * hours, tell
         self.faults: Counter[str] = Counter()
         self.modes: Counter[str] = Counter()
         self.stolen = self.missed = 0
@@ -64,7 +69,7 @@ class Soak:
                 self._weigh()
 
     def _begin(self) -> None:
-        rig, fault = self.rig, self._random.choice(SURVIVED)
+        rig, fault = self.rig, self._random.choice(self._survived)
         self.faults[fault.name] += 1
         self._settle()
         self._thief = fault.name.startswith(STOLEN)
@@ -111,13 +116,13 @@ class Soak:
         self.grown = tuple(a - b for a, b in zip(now, self._before, strict=True))  # type: ignore[assignment]
 
 
-def main(folder: Path, hours: float, seed: int) -> int:
+def main(folder: Path, servos: str, hours: float, seed: int) -> int:
     """The command. 1 where a goal was unsafe or a slot was missed that no fault took."""
     from tqdm import tqdm
 
     began_s = time.monotonic()
     with tqdm(total=3600 * hours, unit="s", unit_scale=True, desc="soak") as bar:
-        soak = Soak(folder, seed, hours, bar.update)
+        soak = Soak(folder, servos, seed, hours, bar.update)
         soak.run()
     took_s, worst = time.monotonic() - began_s, soak.rig.monitor.worst
     ticks = soak.rig.log.figures().ticks
@@ -134,6 +139,7 @@ def main(folder: Path, hours: float, seed: int) -> int:
     print(
         json.dumps(
             {
+                "servos": servos,
                 "hours": hours,
                 "seed": seed,
                 "ticks": ticks,

@@ -174,6 +174,10 @@ class LoopPort:
         del self._here[:size]
         return data
 
+    def take(self) -> bytes:
+        """Whatever has come. Does not wait."""
+        return self.read(count) if (count := self.in_waiting) else b""
+
     def elapse(self, wait_s: float) -> None:
         """Let wait_s pass on the wire: what is due by then has arrived."""
         if wait_s > 0 and self._advance is not None:

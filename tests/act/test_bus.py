@@ -147,7 +147,9 @@ def test_a_babbling_bus_does_not_hold_the_loop_even_on_a_frozen_clock():
 
     class Babbler:
         timeout = 0.008
-        in_waiting = 0
+
+        def take(self):
+            return b""
 
         def write(self, data):
             return len(data)
@@ -187,7 +189,9 @@ def test_the_deadline_also_ends_a_bus_that_brings_noise_slowly():
     r = rig()
 
     class SlowNoise:
-        in_waiting = 0
+        def take(self):
+            return b""
+
         _timeout = None
 
         @property
@@ -278,3 +282,11 @@ def test_a_write_needs_no_acknowledgement():
     r.bus.write(1, feetech.RESPONSE_LEVEL, 0)
     r.bus.write(1, feetech.ACCELERATION, 5)
     assert r.bus.counts.missing == (0,) * 6
+
+
+def test_a_block_says_how_long_it_took_and_a_silent_servo_takes_the_deadline():
+    r = rig(wire_time=True)
+    wire_s = (8 + 6 + 6 * (6 + 15)) * 10e-6
+    assert r.bus.read_block().took_s == pytest.approx(wire_s)
+    r.faults.drop(servo_id=3)
+    assert r.bus.read_block().took_s == pytest.approx(DEADLINE_S, abs=1e-3)

@@ -364,3 +364,18 @@ def test_data_that_look_like_a_header_are_not_stuffed_in_a_joined_answer():
     stream = b"".join(dynamixel.joined(answers, 17))
     assert stream[10:14] == b"\xff\xff\xfd\x00"
     assert JoinedReader(4, 2).feed(stream) == answers
+
+
+@pytest.mark.parametrize(
+    ("register", "why"),
+    [
+        (table.HOMING_OFFSET, "is its torque on"),
+        (table.GOAL_POSITION, "has its bus watchdog tripped"),
+        (table.TORQUE_ENABLE, "has it shut down (hardware_error)"),
+        (table.LED, ""),
+    ],
+)
+def test_what_may_be_the_reason_is_said_where_it_is_known(register, why):
+    said = dynamixel.why_not_kept(register)
+    assert why in said
+    assert bool(said) == bool(why)

@@ -268,8 +268,8 @@ def test_sense_gives_si_units(kinds):
     # 20 mA of an XL330 flow without any load.
     np.testing.assert_allclose(joints.load, r.plant.load, atol=0.015)
     senses = [model.current_a > 0 for model in r.bus.models]
-    expected_a = np.where(senses, (0.02 + np.abs(r.plant.load) * 1.47) * np.sign(r.plant.load), 0)
-    np.testing.assert_allclose(joints.current_a, expected_a, atol=0.001)
+    sensed_a = (0.02 + np.abs(r.plant.load) * 1.47) * np.sign(r.plant.load)
+    np.testing.assert_allclose(joints.current_a, np.where(senses, sensed_a, 1.4 * r.plant.load), atol=0.001)
     np.testing.assert_allclose(joints.voltage_v, [model.supply_v for model in r.bus.models], rtol=0.06)
     np.testing.assert_allclose(joints.temperature_c, 25, atol=1)
     assert joints.fresh.all()

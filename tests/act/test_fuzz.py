@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from edge_wam.sim.wire import LoopPort
 FOLDER = Path(__file__).parents[2] / "calibration" / "so101-sim"
 CALIBRATION, LIMITS = Calibration.load(FOLDER / "arm.json"), load_limits(FOLDER / "limits.toml")
 POSE = np.array([0.1, -0.5, 0.5, 0.3, 0.0, 0.6])
-BYTES = 10_000_000
+BYTES = int(os.environ.get("EDGE_WAM_FUZZ_BYTES", "10000000"))  # as `make fuzz` says
 
 
 def rubbish(generator: random.Random, count: int) -> bytes:

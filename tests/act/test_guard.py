@@ -57,6 +57,16 @@ def test_one_bad_number_in_the_wish_holds_the_whole_arm(bad):
     assert limited.not_finite == 1
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("far", [1e308, -1e308, 1.7e308])
+def test_a_wish_at_the_end_of_all_numbers_is_limited_like_any_other(far):
+    wish, measured = MIDDLE.copy(), MIDDLE.copy()
+    wish[1], wish[2], measured[1] = far, -far, -far  # farther apart than there are numbers
+    target, limited = guard(wish, MIDDLE, measured)
+    assert (np.abs(target - MIDDLE) <= STEP + 1e-12).all()
+    assert limited.lead == 2
+
+
 @pytest.mark.parametrize("sign", [-1, 1])
 @pytest.mark.parametrize("joint", range(6))
 def test_nothing_is_faster_than_its_speed(joint, sign):

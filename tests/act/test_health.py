@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -117,6 +118,58 @@ def test_a_gripper_that_squeezes_is_no_stall(health):
     sent = POSE.copy()
     sent[5] = 0.8
     assert last(health, 2.0, sent, current_a={5: 2.0}).level is Level.OK
+
+
+@pytest.mark.parametrize(
+    ("drawn_a", "level", "scale"),
+    [(1.39, Level.OK, 1.0), (1.41, Level.DERATE, 0.965), (-1.5, Level.DERATE, 0.65),
+     (1.59, Level.DERATE, 0.335), (2.7, Level.DERATE, 0.3)],
+)  # fmt: skip
+def test_an_arm_that_draws_a_lot_on_average_slows_down(health, drawn_a, level, scale):
+    verdict = last(health, 8.0, current_a={1: drawn_a})
+    assert verdict.level is level
+    assert verdict.scale == pytest.approx(scale, abs=0.01)
+    assert ("shoulder_lift draws" in verdict.why) == (level is Level.DERATE)
+
+
+def test_what_is_drawn_for_a_moment_slows_nothing_down_and_the_mean_takes_its_time(health):
+    scales = []
+    for i in range(200):
+        scales.append(health.judge(joints(i * PERIOD_S, current_a={1: 2.0}), POSE).scale)
+    assert scales[: round(1.1 / PERIOD_S)] == [1.0] * round(1.1 / PERIOD_S)  # ln(1.9 / 0.6) s
+    assert scales[round(1.3 / PERIOD_S)] < 1.0
+    fresh = Health(JOINTS, SET, WATCHED)
+    for i in range(100):  # a reading that cannot be, now and then
+        drawn_a = 200.0 if i % 25 == 0 else 0.1
+        assert fresh.judge(joints(i * PERIOD_S, current_a={1: drawn_a}), POSE).level is Level.OK
+
+
+def test_who_was_silent_or_may_push_is_not_averaged(health):
+    assert last(health, 5.0, current_a={1: 2.0}, fresh={1: False}).level is Level.OK
+    assert last(Health(JOINTS, SET, WATCHED), 5.0, current_a={5: 2.0}).level is Level.OK
+    paused = Health(JOINTS, SET, WATCHED)
+    paused.judge(joints(0.0), POSE)
+    assert paused.judge(joints(60.0, current_a={1: 3.0}), POSE).scale == 1.0  # nobody looked meanwhile
+
+
+@pytest.mark.parametrize(
+    ("given", "heavy_a"), [("", 1.4), ("stall_a = 0.8", 0.7), ("stall_a = 0.8\nheavy_a = 0.5", 0.5)]
+)
+def test_where_it_slows_down_is_given_or_follows_from_a_stall(tmp_path, given, heavy_a):
+    assert with_health(tmp_path, given).heavy_a == pytest.approx(heavy_a)
+
+
+@pytest.mark.parametrize("given", ["heavy_a = 1.7", "stall_a = 0.5\nheavy_a = 0.5", "heavy_s = 0"])
+def test_a_mean_that_can_never_be_a_stall_s_is_refused(tmp_path, given):
+    with pytest.raises(CalibrationError, match="heavy_a"):
+        with_health(tmp_path, given)
+
+
+def with_health(tmp_path, lines):
+    file = tmp_path / "limits.toml"
+    folder = Path(__file__).parents[2] / "calibration" / "so101-sim"
+    file.write_text((folder / "limits.toml").read_text().partition("[health]")[0] + "[health]\n" + lines)
+    return load_guards(file)[1].thresholds
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,16 @@ def test_an_answer_that_is_lost_is_missing_and_the_block_is_whole(r):
     assert missing(r) == (0, 0, 1, 0, 0, 0)
 
 
+def test_an_answer_that_is_garbled_is_not_taken_and_counted(r):
+    before = r.arm.bus.counts.garbled
+    r.faults.garble(1, 3)
+    r.arm.bus.write_goals(GOALS, ASK)
+    assert r.arm.bus.read_block().fresh.all()
+    assert r.arm.bus.told is None
+    assert missing(r) == (0, 0, 1, 0, 0, 0)
+    assert r.arm.bus.counts.garbled == before + 1
+
+
 def test_noise_before_it_is_counted_and_it_is_taken_all_the_same(r):
     r.arm.bus.write_goals(GOALS, ASK)
     assert r.port.in_waiting  # the answer is here

@@ -66,7 +66,9 @@ def test_unplugging_while_running_is_a_bus_error():
     class Gone:
         timeout = 0.008
         port = "/dev/ttyACM0"
-        in_waiting = 0
+
+        def take(self):
+            return b""
 
         def write(self, data):
             raise OSError(errno.EIO, os.strerror(errno.EIO))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_wam.sim import bench_lerobot, bench_loop
+from edge_wam.sim import bench_host, bench_lerobot, bench_loop
 from edge_wam.sim.bench_loop import Cycle, Jitter, table
 
 LEROBOT = "LeRobot 0.4.4"  # as tests/lerobot.txt has it
@@ -24,10 +24,12 @@ def test_the_whole_bench_in_a_second_or_two(monkeypatch, capsys, tmp_path):
     lerobot = {LEROBOT} if bench_lerobot.PACKAGES.joinpath("lerobot").is_dir() else set()
     assert {(one["loop"], one["load"]) for one in told["jitter"]} == {
         (loop, load) for loop in {"edge_wam", "sleep for the rest"} | lerobot for load in bench_loop.LOADS
-    }
+    } | {(bench_loop.HOST, load) for load in bench_loop.LOADS if bench_host.sleeper(100, 0.1) is not None}
     clients = {bus["client"]: bus for bus in told["bus"]}
     theirs = {"scservo_sdk: positions", "scservo_sdk: the same block"}
-    assert set(clients) == {"edge_wam"} | theirs | {f"{name}: positions" for name in lerobot}
+    assert set(clients) == {"edge_wam"} | theirs | {
+        f"{name}: {what}" for name in lerobot for what in ("positions", "the same, by eight questions")
+    }
     # Bytes take their time on the emulated wire; nobody waits for the last ones, of the goals.
     assert all(bus["p50_ms"] > 0.8 * bus["wire_ms"] > 0.5 for bus in told["bus"])
     assert picture.stat().st_size > 5000
@@ -80,3 +82,32 @@ def test_each_client_gets_the_rounds_it_was_promised_in_turns(monkeypatch):
         "theirs"
     ] * 5 + ["ours closed", "theirs closed"]
     assert found[0].wire_ms > 2 * found[1].wire_ms > 0
+
+
+CYCLICTEST = """# /dev/cpu_dma_latency set to 0us
+# Histogram
+000000 000000
+000032 000001
+000057 000003
+# Min Latencies: 00032
+# Avg Latencies: 00057
+# Max Latencies: 70123
+# Histogram Overflows: 00002
+# Histogram Overflow at cycle number:
+"""
+
+
+def test_cyclictest_s_histogram_is_read_with_what_lies_beyond_it():
+    late_ms = bench_host.histogram_ms(CYCLICTEST)
+    np.testing.assert_allclose(late_ms, [0.032, 0.057, 0.057, 0.057, 70.123, 70.123])
+
+
+def test_without_cyclictest_or_its_priority_there_is_no_row(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert bench_host.sleeper(100, 0.1) is None
+    refused = tmp_path / "cyclictest"
+    refused.write_text("#!/bin/sh\nexit 1\n")
+    refused.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    assert bench_host.sleeper(100, 0.1) is None
+    assert bench_host.sleeper(100, 0.0) is None

@@ -1,4 +1,4 @@
-"""Every fault of the list, and the judge of the bytes: a judge that finds nothing wrong proves nothing."""
+"""Every fault of both lists, and the judge of the bytes: a judge that finds nothing wrong proves nothing."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from edge_wam.act.guard import Limited
 from edge_wam.act.limits import load_limits
 from edge_wam.cli import main
 from edge_wam.sim import faults
+from edge_wam.sim.dynamixel_faults import DYNAMIXEL_FAULTS
 from edge_wam.sim.fault_list import FAULTS
 from edge_wam.sim.faults import Fault, inject, table
 from edge_wam.sim.monitor import Monitor
@@ -24,22 +25,49 @@ CALIBRATION = Calibration.load(FOLDER / "arm.json")
 LIMITS = load_limits(FOLDER / "limits.toml")
 PERIOD_S = 0.02
 # They are in the list to show that nothing has to happen.
-UNNOTICED = {"replies 4 ms late", "an adapter that hears itself", "is silent for 0.7 s", "floods its mailbox"}
+UNNOTICED = {
+    "replies 4 ms late", "an adapter that hears itself", "is silent for 0.7 s", "floods its mailbox",
+    "the date is set back by an hour",
+}  # fmt: skip
+UNNOTICED_BY_DYNAMIXEL = UNNOTICED - {"an adapter that hears itself"} | {
+    "data that look like a header", "the alert bit, once", "answers that refuse"
+}  # fmt: skip
 
 
-def test_there_are_at_least_forty_and_each_has_its_own_name():
-    assert len(FAULTS) >= 40
-    assert len({fault.name for fault in FAULTS}) == len(FAULTS)
-    assert {fault.expected for fault in FAULTS} == set(faults.OUTCOMES)
+@pytest.mark.parametrize("every", [FAULTS, DYNAMIXEL_FAULTS], ids=["feetech", "dynamixel"])
+def test_there_are_at_least_forty_and_each_has_its_own_name(every):
+    assert len(every) >= 40
+    assert len({fault.name for fault in every}) == len(every)
+    assert {fault.expected for fault in every} == set(faults.OUTCOMES)
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.group}: {fault.name}")
 def test_no_fault_puts_an_unsafe_goal_on_the_wire_and_each_ends_as_it_should(fault):
-    row = inject(fault, FOLDER)
+    judged(inject(fault, FOLDER), UNNOTICED)
+
+
+# Those of their own; with the other family the others were seen, and `make test-slow` sees them again.
+OWN = {fault.name for fault in DYNAMIXEL_FAULTS} - {fault.name for fault in FAULTS}
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(fault, marks=() if fault.name in OWN or "stopped" in fault.name else SLOW)
+        for fault in DYNAMIXEL_FAULTS
+    ],
+    ids=lambda fault: f"{fault.group}: {fault.name}",
+)
+def test_nor_does_any_with_dynamixel_servos(fault):
+    judged(inject(fault, FOLDER, "dynamixel"), UNNOTICED_BY_DYNAMIXEL)
+
+
+def judged(row, unnoticed):
     assert row.worst.unsafe == ()
-    assert row.outcome == fault.expected
+    assert row.outcome == row.fault.expected
     assert row.good
-    assert np.isnan(row.noticed_ms) == (fault.name in UNNOTICED)
+    assert np.isnan(row.noticed_ms) == (row.fault.name in unnoticed)
     if row.outcome in ("held", "let go"):
         assert row.said, "a person is told why"
 
@@ -47,13 +75,14 @@ def test_no_fault_puts_an_unsafe_goal_on_the_wire_and_each_ends_as_it_should(fau
 # --- the judge can find something -----------------------------------------------------------------
 
 
-def test_without_the_guard_a_policy_that_jumps_is_found_out(monkeypatch):
+@pytest.mark.parametrize("servos", ["feetech", "dynamixel"])
+def test_without_the_guard_a_policy_that_jumps_is_found_out(monkeypatch, servos):
     def nobody(wish_rad, sent_rad, before_rad, measured_rad, limits, period_s):
         return sent_rad if wish_rad is None else wish_rad, Limited(0, 0, 0, 0, 0)
 
     monkeypatch.setattr(loop, "limit", nobody)
     jump = next(fault for fault in FAULTS if fault.name == "jumps by 0.7 rad")
-    row = inject(jump, FOLDER)
+    row = inject(jump, FOLDER, servos)
     assert row.worst.unsafe
     assert not row.good
     assert "UNSAFE" in table([row])
@@ -158,6 +187,14 @@ def test_the_command_prints_a_table_and_json_and_draws(capsys, tmp_path):
     assert {"STOP", "STOP a thousand times"} <= {row["fault"] for row in rows}
     assert "0 with an unsafe goal on the wire" in out
     assert picture.stat().st_size > 5000
+
+
+def test_the_servos_are_the_settings_or_as_asked_for(capsys):
+    assert main(["faults", "--only", "alert bit, once", "--servos", "dynamixel"]) == 0
+    assert main(["faults", "--only", "alert bit, once", "--set", "robot.servos=dynamixel"]) == 0
+    assert "1 faults, 0 with an unsafe goal" in capsys.readouterr().out
+    assert main(["faults", "--processes", "--servos", "dynamixel"]) == 2
+    assert "a robot of Feetech servos" in capsys.readouterr().err
 
 
 def test_an_unknown_fault_names_the_nearest(capsys):
