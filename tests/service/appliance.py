@@ -56,9 +56,7 @@ class Appliance:
     def install(self, *words: str) -> tuple[str, float]:
         """scripts/install.sh as a person runs it; what it said, and how long it took (s)."""
         began_s = time.monotonic()
-        where = "/usr/local/bin/" if self.box.suite in booted.BUILT else "/usr/bin/"
-        python = f"PYTHON={where}python{booted.PYTHONS[self.box.suite]}"
-        done = self.box.run("sudo", python, "bash", f"{SOURCE}/scripts/install.sh", *words, timeout_s=500)
+        done = self.box.run("sudo", "bash", f"{SOURCE}/scripts/install.sh", *words, timeout_s=500)
         return done.stdout + done.stderr, time.monotonic() - began_s
 
     def stage(self) -> None:

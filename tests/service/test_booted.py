@@ -52,7 +52,7 @@ def rows() -> Iterator[list[Row]]:
     print(f"\n{table(found)}")
 
 
-@pytest.fixture(scope="module", params=["bullseye", "bookworm", "trixie"])
+@pytest.fixture(scope="module", params=["bookworm", "trixie"])
 def robot(request: pytest.FixtureRequest, rows: list[Row]) -> Iterator[Appliance]:
     """Installed from a folder of wheels, started, its world around it."""
     with Box(request.param) as box:
