@@ -102,7 +102,11 @@ if [ -n "$WHEELS" ]; then
     "$new/bin/python" -m pip install --quiet --no-index --find-links "$WHEELS" "$wheel[$extras]"
 else
     "$new/bin/python" -m pip install --quiet --upgrade 'pip>=24'
-    "$new/bin/python" -m pip install --quiet "$HERE[$extras]"
+    # Building leaves folders behind: in a copy, for this one may be somebody's, or read only.
+    mkdir "$new/source"
+    for name in setup.py pyproject.toml README.md LICENSE edge_wam; do cp -r "$HERE/$name" "$new/source/"; done
+    "$new/bin/python" -m pip install --quiet "$new/source[$extras]"
+    rm -rf "$new/source"
 fi
 mkdir -p "$new/share/edge-wam"
 cp -r "$HERE/models" "$HERE/calibration" "$new/share/edge-wam/"
