@@ -25,7 +25,7 @@ FILES=$HERE/edge_wam/service/files
 UNIT=$ROOT/etc/systemd/system/edge-wam.service
 COMPANIONS="edge-wam-web edge-wam-record" # the page and the recorder: there, and off until they are wanted
 TEMPLATE=$ROOT/etc/systemd/system/edge-wam@.service
-RULES=$ROOT/etc/udev/rules.d/60-edge-wam.rules
+RULES=$ROOT/etc/udev/rules.d/61-edge-wam.rules
 SYSUSERS=$ROOT/usr/lib/sysusers.d/edge-wam.conf
 say() { echo "install: $*"; }
 die() { echo "install: $*" >&2; exit 2; }
@@ -113,7 +113,8 @@ cp -r "$HERE/models" "$HERE/calibration" "$new/share/edge-wam/"
 [ -x "$new/bin/edge-wam" ] && [ -x "$new/bin/edge-wam-safe-stop" ] || die "$new has no edge-wam; was the wheel another package's?"
 
 install -D -m 644 "$FILES/edge-wam.sysusers" "$SYSUSERS"
-install -D -m 644 "$FILES/60-edge-wam.rules" "$RULES"
+install -D -m 644 "$FILES/61-edge-wam.rules" "$RULES"
+rm -f "$(dirname "$RULES")/60-edge-wam.rules" # its name until 2026-11-29: before the serial number was known
 install -D -m 644 "$FILES/edge-wam.service" "$UNIT"
 for unit in $COMPANIONS; do install -m 644 "$FILES/$unit.service" "$(dirname "$UNIT")/"; done
 # The same for a robot by name: its settings, and the name by which others ask for it.

@@ -4,9 +4,10 @@
         machine.run("systemctl", "start", "edge-wam")
 
 What booted.py's boxes cannot show: devices that come and go, the rules that name them, limits that are raised.
-The stock kernel has both ends of a USB cable (dummy_hcd, a configfs gadget of f_acm), so /dev/ttyACM0 is a
-real cdc_acm. No KVM (a stock kernel hangs in some), no disk: the root is the initial RAM file system. Base,
-kernel and wheels are kept in booted.py's cache; edge_wam is installed into a copy of the base, each time.
+The arm hangs on QEMU's own USB adapter, an FT232: the servos are out here (Cable), the kernel's ftdi_sio in
+there. The stock kernel has both ends of another cable too (dummy_hcd, a configfs gadget of f_acm): an adapter of
+cdc_acm, to be named. No KVM (a stock kernel hangs in some), no disk: the root is the initial RAM file system.
+Base, kernel and wheels are kept in booted.py's cache; edge_wam is installed into a copy of the base, each time.
 """
 
 from __future__ import annotations
@@ -14,24 +15,33 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import shutil
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from pathlib import Path
 
 import booted
 from machine import POLL_S, Machine, done
 
+from edge_wam.act.calibration import Calibration
+from edge_wam.act.limits import load_limits
+from edge_wam.sim.faults import MIDDLE_RAD
+from edge_wam.sim.kinematic import STEP_S, KinematicPlant
+from edge_wam.sim.servos import ServoChain
+
 SUITE, PACKAGES = "bookworm", "systemd,systemd-sysv,udev,dbus,python3,python3-venv,sudo,kmod,libportaudio2"
-# Both ends of the cable, and a sound card.
-MODULES = ("dummy_hcd", "libcomposite", "usb_f_acm", "cdc_acm", "snd_aloop")
+# The host controller and the adapter; both ends of another cable; a sound card.
+MODULES = ("xhci_pci", "ftdi_sio", "dummy_hcd", "libcomposite", "usb_f_acm", "cdc_acm", "snd_aloop")
+SERIAL = "FT5A68012345"
 HERE = Path(__file__).parent / "virtual"
 ROOT = booted.ROOT
 TOOLS = ("mmdebstrap", "qemu-system-x86_64", "cpio", "chroot", "dpkg", "depmod", "modprobe")
 EXTRAS = "voice"
-MEMORY_MB, BOOT_S = 3072, 300.0
+MEMORY_MB, BOOT_S = 3072, 600.0
 
 
 def lacking() -> str:
@@ -113,15 +123,62 @@ def image(file: Path) -> None:
         words += ["bash", "/srv/source/scripts/install.sh", "--wheels", "/srv/wheels"]
         subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
         shutil.rmtree(root / "srv/wheels")
-        for name in ("agent.service", "servos.service"):
-            shutil.copy(HERE / name, root / "etc/systemd/system")
+        shutil.copy(HERE / "agent.service", root / "etc/systemd/system")
         wanted = root / "etc/systemd/system/multi-user.target.wants"
         wanted.mkdir(exist_ok=True)
         (wanted / "agent.service").symlink_to("/etc/systemd/system/agent.service")
         (root / "etc/hostname").write_text("robot\n")
+        (root / "etc/hosts").write_text("127.0.0.1 localhost robot\n")
         with file.open("wb") as out:
             script = "find . -print0 | cpio --null --create --format=newc --quiet"
             subprocess.run(["sh", "-c", script], cwd=root, stdout=out, check=True)
+
+
+class Cable:
+    """An arm of six simulated STS3215 without mass, and its USB cable."""
+
+    def __init__(self, path: Path) -> None:
+        folder = ROOT / "calibration/so101-sim"
+        limits = load_limits(folder / "limits.toml")
+        self.plant = KinematicPlant(MIDDLE_RAD, limits.low_rad - 0.02, limits.high_rad + 0.02)
+        self.plant.torque_on[:] = False
+        self._chain = ServoChain(self.plant, Calibration.load(folder / "arm.json"))
+        self._path, self._running = str(path), False
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Cable:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.unplug()
+
+    def plug(self) -> None:
+        """Plugged in; the servos have been under power all the time."""
+        line = socket.socket(socket.AF_UNIX)
+        line.connect(self._path)
+        self._running = True
+        self._thread = threading.Thread(target=self._serve, args=(line,), daemon=True)
+        self._thread.start()
+
+    def unplug(self) -> None:
+        """Pulled out."""
+        self._running = False
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def _serve(self, line: socket.socket) -> None:
+        start_s, step = time.monotonic(), 0
+        with line:
+            while self._running:
+                there, _, _ = select.select([line], [], [], STEP_S)
+                if (due := int((time.monotonic() - start_s) / STEP_S) - step) > 0:
+                    self.plant.step(due)
+                    self._chain.update()
+                    step += due
+                if there:
+                    # At once: what the bytes would need on a wire is little beside what the emulation takes.
+                    line.sendall(b"".join(reply.data for reply in self._chain.replies(line.recv(4096))))
 
 
 class Virtual(Machine):
@@ -144,6 +201,10 @@ class Virtual(Machine):
             words += ["-kernel", str(kernel() / f"boot/vmlinuz-{_release()}"), "-initrd", str(folder / "root")]
             words += ["-append", "rdinit=/sbin/init console=ttyS0 mitigations=off panic=-1 quiet"]
             words += ["-serial", f"file:{self._console}", "-serial", f"unix:{agent},server=on,wait=off"]
+            # It is plugged in for as long as somebody is connected.
+            words += ["-chardev", f"socket,id=arm,path={folder / 'arm'},server=on,wait=off", "-device", "qemu-xhci"]
+            words += ["-device", f"usb-serial,chardev=arm,serial={SERIAL}"]
+            self.cable = stack.enter_context(Cable(folder / "arm"))
             qemu = subprocess.Popen(words, stdin=subprocess.DEVNULL)
             stack.callback(qemu.wait)
             stack.callback(qemu.kill)
