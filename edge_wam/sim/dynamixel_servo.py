@@ -2,10 +2,9 @@
 
 The encoder sits on the joint as in sim/servo.py; what the servo reports is present = actual + homing offset
 of its EEPROM, or -actual + offset where its drive mode says reversed. After power-on the encoder's count lies
-within one turn, and runs on from there. A servo is built in the way its calibration's drive mode makes good: with
-another one in its EEPROM, its counts grow when the joint's angle shrinks.
-
-(The e-manual does not say where reversed counts begin; here at 0, and in the mode of one turn a turn further on.)
+within one turn, and runs on from there. A servo is built in the way its calibration's drive mode makes good:
+with another one in its EEPROM, its counts grow when the joint's angle shrinks. (The e-manual does not say
+where reversed counts begin; here at 0, and in the mode of one turn a turn further on.)
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A machine with a systemd of its own, whatever it is made of (booted.py, virtual.py): what a test asks of it."""
+"""A machine with a systemd of its own (booted.py, virtual.py): what a test asks of it."""
 
 from __future__ import annotations
 

@@ -63,7 +63,9 @@ def arm_of(servos=FEETECH, plant=None, built_in_reversed=()):
     built_in_reversed: joints (indices) of which the servo sits the other way round, and is set so."""
     true = Calibration.load(SHIPPED, servos)
     if built_in_reversed:
-        joints = [replace(joint, drive_mode=int(i in built_in_reversed)) for i, joint in enumerate(true.joints)]
+        joints = [
+            replace(joint, drive_mode=int(i in built_in_reversed)) for i, joint in enumerate(true.joints)
+        ]
         true = Calibration(tuple(joints), true.source)
     plant = KinematicPlant(REST_RAD, LOW_RAD, HIGH_RAD) if plant is None else plant
     chain = CHAINS[servos](plant, true)

@@ -97,7 +97,7 @@ def test_fix_cures_what_is_not_well_and_looks_again(tmp_path, monkeypatch, capsy
     path = timer(tmp_path, monkeypatch, 16)
     assert doctor.examine(on("/dev/ttyUSB0"), fix=True) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == ["ok", "fixed", "ok"]
+    assert [line.split()[0] for line in lines] == ["ok", "fixed", "ok", "The"]
     assert path.read_text() == "1\n"
 
 

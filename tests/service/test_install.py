@@ -69,7 +69,6 @@ class Machine:
     def versions(self) -> list[str]:
         return sorted(path.name for path in (self.root / "opt/edge-wam").glob("venv-*"))
 
-
     def killed_at(self, count: int, *words: str) -> bool:
         """Run it, killed before its count-th command; False if it has none."""
         (self.folder / "die.sh").write_text(DIE)

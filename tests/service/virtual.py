@@ -3,11 +3,12 @@
     with Virtual() as machine:
         machine.run("systemctl", "start", "edge-wam")
 
-What booted.py's boxes cannot show: devices that come and go, the rules that name them, limits that are raised.
-The arm hangs on QEMU's own USB adapter, an FT232: the servos are out here (Cable), the kernel's ftdi_sio in
-there. The stock kernel has both ends of another cable too (dummy_hcd, a configfs gadget of f_acm): an adapter of
-cdc_acm, to be named. No KVM (a stock kernel hangs in some), no disk: the root is the initial RAM file system.
-Base, kernel and wheels are kept in booted.py's cache; edge_wam is installed into a copy of the base, each time.
+What booted.py's boxes cannot show: devices that come and go, the rules that name them, limits that are
+raised. The arm hangs on QEMU's own USB adapter, an FT232: the servos are out here (Cable), the kernel's
+ftdi_sio in there. The stock kernel has both ends of another cable too (dummy_hcd, a configfs gadget of
+f_acm): an adapter of cdc_acm, to be named. No KVM (a stock kernel hangs in some), no disk: the root is the
+initial RAM file system. Base, kernel and wheels are kept in booted.py's cache; edge_wam is installed into a
+copy of the base, each time.
 """
 
 from __future__ import annotations
@@ -53,7 +54,11 @@ def lacking() -> str:
             f"a virtual machine needs {', '.join(missing)}; "
             f"try: apt-get install --no-install-recommends mmdebstrap qemu-system-x86 cpio kmod"
         )
-    return "" if _release() else f"no Debian kernel (linux-image-amd64) in apt's lists; try: {SUITE}, apt-get update"
+    return (
+        ""
+        if _release()
+        else f"no Debian kernel (linux-image-amd64) in apt's lists; try: {SUITE}, apt-get update"
+    )
 
 
 def _release() -> str:
@@ -70,7 +75,13 @@ def base() -> Path:
     def make(folder: Path) -> None:
         words = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={PACKAGES}", SUITE, str(folder)]
         subprocess.run(words, check=True)
-        for waste in ("usr/share/doc", "usr/share/locale", "usr/share/man", "var/cache/apt", "var/lib/apt/lists"):
+        for waste in (
+            "usr/share/doc",
+            "usr/share/locale",
+            "usr/share/man",
+            "var/cache/apt",
+            "var/lib/apt/lists",
+        ):
             shutil.rmtree(folder / waste, ignore_errors=True)
 
     return booted.made(booted.cache() / f"vm-{SUITE}-{booted.key(PACKAGES)}", make)
@@ -119,7 +130,14 @@ def image(file: Path) -> None:
         booted.wheel(root / "srv/wheels")
         for name in ("scripts", "models", "calibration", "edge_wam/service/files", "tests/service/virtual"):
             shutil.copytree(ROOT / name, root / "srv/source" / name)
-        words = ["chroot", str(root), "/usr/bin/env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", f"EXTRAS={EXTRAS}"]
+        words = [
+            "chroot",
+            str(root),
+            "/usr/bin/env",
+            "-i",
+            "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
+            f"EXTRAS={EXTRAS}",
+        ]
         words += ["bash", "/srv/source/scripts/install.sh", "--wheels", "/srv/wheels"]
         subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
         shutil.rmtree(root / "srv/wheels")
@@ -197,12 +215,33 @@ class Virtual(Machine):
             self._console = folder / "console"
             agent = folder / "agent"
             words = ["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64", "-accel", "tcg,thread=multi"]
-            words += ["-cpu", "max", "-smp", "2", "-m", str(MEMORY_MB), "-nodefaults", "-display", "none", "-no-reboot"]
-            words += ["-kernel", str(kernel() / f"boot/vmlinuz-{_release()}"), "-initrd", str(folder / "root")]
+            words += [
+                "-cpu",
+                "max",
+                "-smp",
+                "2",
+                "-m",
+                str(MEMORY_MB),
+                "-nodefaults",
+                "-display",
+                "none",
+                "-no-reboot",
+            ]
+            words += [
+                "-kernel",
+                str(kernel() / f"boot/vmlinuz-{_release()}"),
+                "-initrd",
+                str(folder / "root"),
+            ]
             words += ["-append", "rdinit=/sbin/init console=ttyS0 mitigations=off panic=-1 quiet"]
             words += ["-serial", f"file:{self._console}", "-serial", f"unix:{agent},server=on,wait=off"]
             # It is plugged in for as long as somebody is connected.
-            words += ["-chardev", f"socket,id=arm,path={folder / 'arm'},server=on,wait=off", "-device", "qemu-xhci"]
+            words += [
+                "-chardev",
+                f"socket,id=arm,path={folder / 'arm'},server=on,wait=off",
+                "-device",
+                "qemu-xhci",
+            ]
             words += ["-device", f"usb-serial,chardev=arm,serial={SERIAL}"]
             self.cable = stack.enter_context(Cable(folder / "arm"))
             qemu = subprocess.Popen(words, stdin=subprocess.DEVNULL)

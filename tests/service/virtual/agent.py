@@ -1,4 +1,4 @@
-"""Runs what it is told on the second serial line, a line of JSON each way (virtual.py). As root, in a test."""
+"""Runs what it is told on the second serial line, a line of JSON each way (virtual.py)."""
 
 from __future__ import annotations
 

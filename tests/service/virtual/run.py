@@ -1,5 +1,5 @@
-"""`edge-wam run --config FILE` with a swing instead of a model, no microphone, and more patience with the bus: an
-emulated processor is too slow. The arm, its port and everything between them and systemd are the service's own."""
+"""`edge-wam run --config FILE` with a swing instead of a model, no microphone, and more patience with the
+bus: an emulated processor is slow. The arm, its port and all from there to systemd are the service's own."""
 
 from __future__ import annotations
 
