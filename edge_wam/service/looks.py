@@ -221,7 +221,7 @@ def microphone(config: Config, ear: Sequence[str] = EAR, listen_s: float = 2.0) 
     except VoiceError as error:
         if config.voice.missing == "allow":
             raise Imperfect(str(error)) from None
-        raise EdgeWamError(f'{error}; try: plug one in, or voice.missing = "allow"') from None
+        raise EdgeWamError(f'{error}; without one it starts only where voice.missing = "allow"') from None
     finally:
         source.stop()
     told = f"{source.name}, {source.rate_hz} Hz"

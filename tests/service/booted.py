@@ -112,6 +112,21 @@ def wheel(folder: Path) -> None:
         subprocess.run(words, check=True)
 
 
+def index(folder: Path, suite: str) -> None:
+    """A package index (PEP 503) as files: all wheels, and what building edge_wam itself needs."""
+
+    def make(tools: Path) -> None:
+        words = ["--quiet", "--only-binary=:all:", f"--python-version={PYTHONS[suite]}", "--no-deps"]
+        pip = [sys.executable, "-m", "pip", "download", *words, "-d", str(tools)]
+        subprocess.run([*pip, "pip>=24", "setuptools", "wheel"], check=True)
+
+    tools = made(cache() / f"tools-{PYTHONS[suite]}", make)
+    for path in (*wheels(suite).glob("*.whl"), *tools.glob("*.whl")):
+        place = folder / path.name.partition("-")[0].replace("_", "-").replace(".", "-").lower()
+        place.mkdir(parents=True, exist_ok=True)
+        os.link(path, place / path.name)
+
+
 class Box(Machine):
     """One machine; `shared` is a folder of both worlds, /srv/shared inside."""
 

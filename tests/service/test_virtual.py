@@ -26,7 +26,7 @@ PYTHON = "/opt/edge-wam/venv/bin/python"
 HOME = "EDGE_WAM_HOME=/opt/edge-wam/venv/share/edge-wam"
 VIRTUAL = "/srv/source/tests/service/virtual"
 ARM = f"/dev/edge-wam/arm-{SERIAL}"
-START_S, LONG_S = 300.0, 120.0
+START_S, LONG_S = 300.0, 240.0
 # The watchdog's ten seconds are a tick or two here.
 DROP_IN = f"""[Service]
 ExecStart=
@@ -167,7 +167,8 @@ def test_a_pulled_cable_is_waited_for_and_the_arm_held_again(machine):
     since = machine.cursor()
     machine.cable.unplug()
     machine.wait(lambda: not there(machine, ARM), LONG_S)
-    machine.wait(lambda: any("Waiting for the arm" in text for text in said(machine, since)), LONG_S)
+    # Not "Waiting for the arm": where a reply was too late it may have been waiting already.
+    machine.wait(lambda: any("is not plugged in" in text for text in said(machine, since)), LONG_S)
     held_rad = machine.cable.plant.position_rad.copy()
     since = machine.cursor()
     machine.cable.plug()
