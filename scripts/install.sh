@@ -2,6 +2,7 @@
 # Install edge_wam as a service, or upgrade it; run it again at any time, whatever happened to it before.
 #
 #     sudo scripts/install.sh                  from this folder; packages from the usual index
+#     sudo PIP_EXTRA_INDEX_URL=... scripts/install.sh        a Jetson: NVIDIA's index of Jetson wheels beside it
 #     sudo scripts/install.sh --wheels DIR     without a network: edge_wam's wheel and all others lie in DIR
 #     sudo scripts/install.sh --rollback       back to the version before
 #     sudo scripts/install.sh --uninstall      settings (/etc/edge-wam) and state (/var/lib/edge-wam) stay
@@ -84,8 +85,11 @@ if [ "$WAY" = rollback ]; then
 fi
 
 "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || die "expected Python 3.10 or newer; try: PYTHON=python3.10 $0"
-extras=${EXTRAS:-sim,voice,calibrate,record,web}
-if [ -z "${EXTRAS:-}" ] && [ -e "$ROOT/etc/nv_tegra_release" ]; then extras=jetson,voice,calibrate,record,web; fi
+extras=${EXTRAS:-sim,voice,calibrate,record,web} site=()
+if [ -e "$ROOT/etc/nv_tegra_release" ]; then # JetPack 6 or 7: setup.py tells them apart by their Python
+    extras=${EXTRAS:-jetson,voice,calibrate,record,web}
+    site=(--system-site-packages) # TensorRT is the system's own
+fi
 
 mkdir -p "$OPT" "$ETC"
 for path in "$OPT"/venv-*; do # what an interrupted run has left
@@ -95,7 +99,7 @@ version=venv-$(date +%Y%m%d-%H%M%S)
 while [ -e "$OPT/$version" ]; do version=$version+; done
 new=$OPT/$version
 say "building $new ($extras)"
-"$PYTHON" -m venv "$new"
+"$PYTHON" -m venv "$new" ${site[@]+"${site[@]}"}
 if [ -n "$WHEELS" ]; then
     wheel=$(ls -t "$WHEELS"/edge_wam-*.whl 2>/dev/null | head -1 || true)
     [ -n "$wheel" ] || die "no edge_wam-*.whl in $WHEELS; try: pip wheel '$HERE[$extras]' -w $WHEELS"

@@ -223,7 +223,14 @@ def test_a_jetson_gets_its_own_packages(machine):
     (machine.root / "etc").mkdir()
     (machine.root / "etc/nv_tegra_release").write_text("# R36 (release)\n")
     machine.run()
-    assert "[jetson,voice,calibrate,record,web]" in machine.calls.read_text()
+    calls = machine.calls.read_text()
+    assert "[jetson,voice,calibrate,record,web]" in calls
+    assert " --system-site-packages\n" in calls  # JetPack's TensorRT is no wheel
+
+
+def test_another_machine_keeps_to_its_own_packages(machine):
+    machine.run()
+    assert "--system-site-packages" not in machine.calls.read_text()
 
 
 def test_uninstall_leaves_settings_and_state(machine):

@@ -183,7 +183,7 @@ def test_a_pulled_cable_is_waited_for_and_the_arm_held_again(machine):
 def test_stopped_it_lets_go(machine):
     machine.run("systemctl", "stop", "edge-wam", timeout_s=START_S)
     assert not machine.cable.plant.torque_on.any()
-    assert machine.show("Result") == "success"
+    assert machine.show("Result") == "success", "\n".join(said(machine)[-20:])
     safe = [json.loads(text) for text in said(machine) if text.startswith('{"way": "release"')]
     assert len(safe[-1]["servos"]) == 6
     assert safe[-1]["confirmed"]

@@ -195,8 +195,10 @@ class Cable:
                     self._chain.update()
                     step += due
                 if there:
+                    if not (data := line.recv(4096)):
+                        return  # the machine is gone
                     # At once: what the bytes would need on a wire is little beside what the emulation takes.
-                    line.sendall(b"".join(reply.data for reply in self._chain.replies(line.recv(4096))))
+                    line.sendall(b"".join(reply.data for reply in self._chain.replies(data)))
 
 
 class Virtual(Machine):
