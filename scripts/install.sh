@@ -27,7 +27,7 @@ UNIT=$ROOT/etc/systemd/system/edge-wam.service
 COMPANIONS="edge-wam-web edge-wam-record" # the page and the recorder: there, and off until they are wanted
 TEMPLATE=$ROOT/etc/systemd/system/edge-wam@.service
 RULES=$ROOT/etc/udev/rules.d/61-edge-wam.rules
-SYSUSERS=$ROOT/usr/lib/sysusers.d/edge-wam.conf
+SYSUSERS=$ROOT/usr/lib/sysusers.d/edge-wam.conf TMPFILES=$ROOT/usr/lib/tmpfiles.d/edge-wam.conf
 say() { echo "install: $*"; }
 die() { echo "install: $*" >&2; exit 2; }
 live() { [ -z "$ROOT" ] && [ -d /run/systemd/system ]; } # is this the machine that runs?
@@ -68,7 +68,7 @@ if [ "$WAY" = uninstall ]; then
     if live; then systemctl disable --now $COMPANIONS edge-wam $(robots) || true; fi
     rm -rf "$OPT"
     for unit in $COMPANIONS; do rm -f "$(dirname "$UNIT")/$unit.service"; done
-    rm -f "$UNIT" "$TEMPLATE" "$RULES" "$SYSUSERS" "$ETC/web-token"
+    rm -f "$UNIT" "$TEMPLATE" "$RULES" "$SYSUSERS" "$TMPFILES" "$ETC/web-token"
     reload
     say "removed; $ETC and ${ROOT}/var/lib/edge-wam are still there"
     exit 0
@@ -117,6 +117,7 @@ cp -r "$HERE/models" "$HERE/calibration" "$new/share/edge-wam/"
 [ -x "$new/bin/edge-wam" ] && [ -x "$new/bin/edge-wam-safe-stop" ] || die "$new has no edge-wam; was the wheel another package's?"
 
 install -D -m 644 "$FILES/edge-wam.sysusers" "$SYSUSERS"
+install -D -m 644 "$FILES/edge-wam.tmpfiles" "$TMPFILES" # an image that was never installed on has its folder at boot
 install -D -m 644 "$FILES/61-edge-wam.rules" "$RULES"
 rm -f "$(dirname "$RULES")/60-edge-wam.rules" # its name until 2026-11-29: before the serial number was known
 install -D -m 644 "$FILES/edge-wam.service" "$UNIT"
@@ -143,7 +144,7 @@ say "installed $version${before:+ (before: $before)}"
 
 if live; then
     systemctl enable edge-wam
-    install -d -o edge-wam -g edge-wam -m 700 /var/lib/edge-wam
+    systemd-tmpfiles --create edge-wam.conf
     as=(runuser -u edge-wam -- env EDGE_WAM_HOME="$OPT/venv/share/edge-wam" EDGE_WAM_STATE=/var/lib/edge-wam)
     "${as[@]}" "$OPT/venv/bin/edge-wam" compile --config "$ETC/config.toml" || say "no engine was compiled; the graphs run as they are"
     "${as[@]}" "$OPT/venv/bin/edge-wam" doctor --config "$ETC/config.toml" || true

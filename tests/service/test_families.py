@@ -114,6 +114,10 @@ def test_a_servo_that_sits_the_other_way_round_and_is_set_so_is_calibrated_as_an
 ):
     koch = arm_of(DYNAMIXEL, built_in_reversed=joints)
     plug_in(koch, monkeypatch)
+    with opened("", DYNAMIXEL, IDS, 1_000_000) as bus:
+        arm = FAMILIES[DYNAMIXEL].arm(bus, koch.true)
+        arm.connect()
+        assert np.abs(arm.sense().position_rad - REST_RAD).max() < 0.01  # by the file it came with
     made = swept(koch, tmp_path / "arm.json")
     assert [joint.drive_mode for joint in made.joints] == [int(i in joints) for i in range(6)]
     assert Calibration.load(tmp_path / "arm.json", DYNAMIXEL).joints == made.joints

@@ -148,7 +148,8 @@ def test_everything_lies_where_the_unit_looks_for_it(machine):
     home = unit.split("EDGE_WAM_HOME=")[1].split()[0]
     assert (machine.root / home.lstrip("/") / "models/so101-tabletop/manifest.toml").is_file()
     assert (machine.root / home.lstrip("/") / "calibration/so101-sim/arm.json").is_file()
-    assert (machine.root / "etc/udev/rules.d/61-edge-wam.rules").is_file()
+    for path in ("etc/udev/rules.d/61-edge-wam.rules", "usr/lib/tmpfiles.d/edge-wam.conf"):
+        assert (machine.root / path).is_file()
     loaded = config.load(machine.root / "etc/edge-wam/config.toml")
     assert loaded.robot.port == config.SIMULATED
 
