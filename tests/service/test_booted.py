@@ -380,7 +380,7 @@ def test_the_unit_as_it_is_shipped_runs_a_simulated_robot(robot):
 
 def test_uninstalled_it_leaves_settings_and_state_alone(robot):
     code, _ = robot.start()
-    assert code == 0
+    assert code == 0, "\n".join(robot.said("")[-20:])
     robot.install("--uninstall")
     assert robot.state == "inactive"
     assert (
