@@ -75,6 +75,14 @@ def said(machine: Virtual, since: str = "") -> list[str]:
     return [str(entry["MESSAGE"]) for entry in machine.journal("--unit=edge-wam", since=since)]
 
 
+def says(machine: Virtual, since: str, text: str) -> float:
+    """Seconds until the service has said this."""
+    try:
+        return machine.wait(lambda: any(text in line for line in said(machine, since)), LONG_S)
+    except TimeoutError:
+        pytest.fail(f"not '{text}' within {LONG_S:g} s:\n" + "\n".join(said(machine)[-20:]))
+
+
 def cable(machine: Virtual, *words: str) -> None:
     """The other cable: an adapter of cdc_acm."""
     machine.run("sh", f"{VIRTUAL}/cable.sh", *words)
@@ -168,11 +176,11 @@ def test_a_pulled_cable_is_waited_for_and_the_arm_held_again(machine):
     machine.cable.unplug()
     machine.wait(lambda: not there(machine, ARM), LONG_S)
     # Not "Waiting for the arm": where a reply was too late it may have been waiting already.
-    machine.wait(lambda: any("is not plugged in" in text for text in said(machine, since)), LONG_S)
+    says(machine, since, "is not plugged in")
     held_rad = machine.cable.plant.position_rad.copy()
     since = machine.cursor()
     machine.cable.plug()
-    back_s = machine.wait(lambda: any("the arm is back" in text for text in said(machine, since)), LONG_S)
+    back_s = says(machine, since, "the arm is back")
     assert there(machine, ARM)
     assert (machine.show("ActiveState"), machine.show("NRestarts")) == ("active", "0")
     assert machine.cable.plant.torque_on.all()
