@@ -20,7 +20,7 @@ CONVERTERS := $(VENV)/converters
 LEROBOT := $(VENV)/lerobot
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-converters test-service test-gpu mutate coverage fuzz faults check bench clean system
+.PHONY: help demo test test-slow test-converters test-service test-vm test-gpu mutate coverage fuzz faults check bench clean system
 
 help:  ## this list
 	@echo "edge_wam: a spoken command moves a robot arm. No hardware is needed for any of these:"
@@ -41,6 +41,9 @@ test-converters: system $(TEST) $(CONVERTERS)/.made  ## Torch-TensorRT's convert
 
 test-service: system $(TEST)  ## installed and started by a real systemd in a box of its own, then everything is done to it (root, mmdebstrap)
 	@$(BIN)/python -m pytest -m service -s -rs tests/service $(ARGS)
+
+test-vm: system $(TEST)  ## the unit, the udev rules and the limits under a kernel of their own, a USB cable pulled (root, QEMU; 8 min)
+	@$(BIN)/python -m pytest -m vm -s -rs tests/service/test_virtual.py $(ARGS)
 
 mutate: system $(TEST)  ## change the guard in every way there is, one at a time: a test must see each (1 min)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check mutmut==3.8.1

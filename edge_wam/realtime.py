@@ -114,7 +114,15 @@ def _ahead_of_others() -> Undo:
             f"the kernel refuses SCHED_FIFO ({refused.strerror}); a nice level of {NICE} stands in for it",
             lambda: os.setpriority(os.PRIO_PROCESS, 0, nice),
         ) from None
-    return lambda: os.sched_setscheduler(0, usual, before)
+
+    def undo() -> None:
+        try:
+            os.sched_setscheduler(0, usual, before)
+        except PermissionError:
+            # Who was let do this by a limit (RLIMIT_RTPRIO) alone may go back, but not take back this flag.
+            os.sched_setscheduler(0, usual | os.SCHED_RESET_ON_FORK, before)
+
+    return undo
 
 
 class _HalfDone(OSError):

@@ -216,6 +216,17 @@ def _alone(instance: str, stack: contextlib.ExitStack) -> None:
         ) from None
 
 
+def runs(instance: str) -> bool:
+    """Whether a robot of this name runs on this machine, whoever's it is."""
+    try:
+        inode = (folder() / public_name(instance, "alive")).stat().st_ino
+        with open("/proc/locks", encoding="ascii") as file:
+            held = [line.split() for line in file]
+    except OSError:
+        return False
+    return any(words[1] == "FLOCK" and words[5].rsplit(":", 1)[-1] == str(inode) for words in held)
+
+
 def attach(instance: str, *, asking: bool = False, thinking: bool = False) -> tuple[Plan, Boxes]:
     """Open all boxes of a robot that runs, to read; `asking` opens ASKED to write, `thinking` what the policy
     tells (chunks, sights, dreams).

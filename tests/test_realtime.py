@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
+import subprocess
+import sys
 import types
 
 import pytest
@@ -126,3 +128,27 @@ def test_the_real_kernel_takes_everything_back():
     with rt.realtime(lambda text: None):
         pass
     assert (os.sched_getaffinity(0), os.sched_getscheduler(0), gc.isenabled()) == before
+
+
+AS_A_USER = """
+import os
+from edge_wam import realtime
+said = []
+undone = realtime.prepare(said.append)
+ahead = os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK == os.SCHED_FIFO
+os.setresuid(65534, 65534, 65534)  # from here on: no capability
+for undo in reversed(undone):
+    undo()
+print(ahead, os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK == os.SCHED_OTHER)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="real time by a limit is imitated by dropping root")
+def test_who_has_it_by_a_limit_alone_ends_without_an_error():
+    """Linux lets nobody without CAP_SYS_NICE take SCHED_RESET_ON_FORK back: that ended in an error."""
+    done = subprocess.run([sys.executable, "-c", AS_A_USER], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    ahead, back = done.stdout.split()
+    if ahead != "True":
+        pytest.skip("this kernel gives no SCHED_FIFO")
+    assert back == "True"

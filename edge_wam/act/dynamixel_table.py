@@ -19,6 +19,7 @@ ACCELERATION_UNIT_RAD_S2 = 214.577 * 2 * math.pi / 3600
 WATCHDOG_UNIT_S = 0.02
 BAUDS_BPS: tuple[int, ...] = (9_600, 57_600, 115_200, 1_000_000, 2_000_000, 3_000_000, 4_000_000)
 POSITION, EXTENDED_POSITION, CURRENT_POSITION = 3, 4, 5  # of OPERATING_MODE: those that follow a position
+REVERSED = 1  # of DRIVE_MODE
 POSITION_OFFSET_MOST = 1024  # in mode POSITION, a larger homing offset is ignored
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from edge_wam import manifest as manifests
+from edge_wam import telemetry
 from edge_wam.act.bus import existing_ports, open_port
 from edge_wam.act.calibration import Calibration
 from edge_wam.act.families import FAMILIES
@@ -18,7 +19,7 @@ from edge_wam.errors import EdgeWamError
 from edge_wam.robot import check
 from edge_wam.sense.camera import CameraCalibration, load_calibration
 from edge_wam.sense.voice import describe, open_recogniser
-from edge_wam.service import looks, standing
+from edge_wam.service import looks, standing, wiring
 from edge_wam.think.choice import open_engine
 
 
@@ -32,6 +33,7 @@ class Finding(NamedTuple):
 
 LOOKS: tuple[tuple[str, Callable[[Config], str]], ...] = (
     ("machine", lambda _: looks.machine()),
+    ("clocks", lambda _: looks.clocks()),
     ("packages", lambda _: looks.packages()),
     ("real time", lambda _: looks.real_time()),
     ("room", lambda _: looks.room()),
@@ -43,13 +45,17 @@ LOOKS: tuple[tuple[str, Callable[[Config], str]], ...] = (
     ("microphone", looks.microphone),
     ("push-to-talk", looks.button),
     ("likeness", looks.likeness),
+    ("usb", wiring.usb),
     ("cameras", looks.cameras),
+    ("frames", wiring.frames),
     ("adapter", looks.adapter),
     ("servo bus", lambda config: _bus(config)),
     ("mailboxes", lambda _: standing.leftovers()),
     ("units", lambda _: standing.units()),
     ("clock", lambda _: standing.clock()),
 )
+# What a robot that runs has for itself.
+ITS_OWN = ("microphone", "frames", "servo bus")
 CURES: Mapping[str, Callable[[Config], str]] = {
     "engine": standing.compile_engine,
     "adapter": standing.wake_adapter,
@@ -61,15 +67,27 @@ def examine(config: Config, as_json: bool = False, fix: bool = False) -> int:
     """Print every finding, as it is found. 0 if the robot could start, 1 if not."""
     findings = []
     for what, look in LOOKS:
-        finding = _look(what, look, config)
+        # Asked each time: it may have begun since.
+        if what in ITS_OWN and telemetry.runs(config.robot.name):
+            finding = Finding(what, "ok", f"not looked at: robot '{config.robot.name}' runs and has it")
+        else:
+            finding = _look(what, look, config)
         if fix and finding.state != "ok" and what in CURES:
             finding = _cured(what, look, config, as_json)
         findings.append(finding)
         if not as_json:
             print(f"{finding.state:<6}{what:<24}{finding.text}", flush=True)
+    failed = [finding.what for finding in findings if finding.state == "FAIL"]
+    warned = [finding.what for finding in findings if finding.state == "warn"]
     if as_json:
         print(json.dumps([finding._asdict() for finding in findings]))
-    return 1 if any(finding.state == "FAIL" for finding in findings) else 0
+    elif failed:
+        print(f"The robot cannot start: {', '.join(failed)}.")
+    else:
+        print(
+            "The robot can start." + (f" It would be better off with: {', '.join(warned)}." if warned else "")
+        )
+    return 1 if failed else 0
 
 
 def _look(what: str, look: Callable[[Config], str], config: Config) -> Finding:

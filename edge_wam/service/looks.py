@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import re
 import shutil
 import subprocess
 import time
@@ -30,6 +31,9 @@ RUNTIME = ("numpy", "openvino", "safetensors", "pyserial", "tqdm")
 HARDWARE = ("pyrealsense2", "sounddevice", "soxr")
 RECOGNISERS = ("vosk", "pocketsphinx")
 _FREE_MB = 500
+# L4T's first number -> its JetPack; what goes with it: Python, torch and torch-tensorrt, numpy (setup.py).
+JETPACKS = {35: "JetPack 5", 36: "JetPack 6", 38: "JetPack 7", 39: "JetPack 7"}
+MATRIX = {36: ("3.10", "2.8.", "1."), 39: ("3.12", "2.12.", "1.")}
 
 
 class Imperfect(EdgeWamError):
@@ -39,10 +43,9 @@ class Imperfect(EdgeWamError):
 def machine(root: Path = Path("/")) -> str:
     """The system, and the Jetson's power mode if it is one."""
     said = [_os_name(root), platform.machine(), f"{os.cpu_count()} cores"]
-    l4t = root / "etc/nv_tegra_release"
-    if not l4t.is_file():
+    if not (l4t := l4t_of(root)):
         return ", ".join(said)
-    said.append(l4t.read_text(encoding="utf-8").splitlines()[0].strip("# ").split(", GCID")[0])
+    said.append(f"{JETPACKS.get(l4t[0], 'a JetPack that is not known')} (L4T {'.'.join(map(str, l4t))})")
     mode = _first_line(["nvpmodel", "-q"])
     said.append(mode or "power mode unknown")
     if "MAXN" not in mode:
@@ -50,8 +53,33 @@ def machine(root: Path = Path("/")) -> str:
     return ", ".join(said)
 
 
-def packages(found: Callable[[str], str] = version) -> str:
-    """Python, and what the robot imports. Missing runtime packages are an error, others a warning."""
+def l4t_of(root: Path = Path("/")) -> tuple[int, ...]:
+    """A Jetson's L4T, (36, 4, 3); () elsewhere."""
+    try:
+        text = (root / "etc/nv_tegra_release").read_text(encoding="utf-8")
+    except OSError:
+        return ()
+    found = re.match(r"# R(\d+) \(release\), REVISION: ([\d.]+)", text)
+    return (int(found[1]), *map(int, found[2].strip(".").split("."))) if found else ()
+
+
+def clocks(root: Path = Path("/")) -> str:
+    """How fast the cores may run; on a Jetson, whether they stay there."""
+    folder = root / "sys/devices/system/cpu/cpu0/cpufreq"
+    try:
+        governor = (folder / "scaling_governor").read_text(encoding="ascii").strip()
+        least, most = (int((folder / f"scaling_{end}_freq").read_text()) / 1e6 for end in ("min", "max"))
+    except (OSError, ValueError):
+        return "not told by this kernel"
+    said = f"{least:.1f} to {most:.1f} GHz by '{governor}'"
+    if l4t_of(root) and least < most:
+        raise Imperfect(f"{said}: slower whenever it idles between two thoughts; try: sudo jetson_clocks")
+    return said
+
+
+def packages(found: Callable[[str], str] = version, root: Path = Path("/")) -> str:
+    """Python, and what the robot imports. Missing runtime packages are an error, others a warning; on a
+    Jetson so is what does not go with its JetPack (setup.py, JETSON)."""
     have, lacking = [], []
     for name in (*RUNTIME, *HARDWARE, *RECOGNISERS):
         try:
@@ -64,7 +92,29 @@ def packages(found: Callable[[str], str] = version) -> str:
     hears = any(name not in lacking for name in RECOGNISERS)
     if worth := [name for name in lacking if name in HARDWARE or not hears]:
         raise Imperfect(f"{told}; missing: {', '.join(worth)}; try: pip install {' '.join(worth)}")
+    if (l4t := l4t_of(root)) and (wrong := _off_matrix(l4t[0], found)):
+        raise Imperfect(f"{told}; {wrong}")
     return told
+
+
+def _off_matrix(l4t: int, found: Callable[[str], str]) -> str:
+    """What does not go with a Jetson's system; '' if all does."""
+    if (wanted := MATRIX.get(l4t)) is None:
+        return f"nothing is known of L4T {l4t}; known: {', '.join(map(str, MATRIX))}"
+    python, torch, numpy = wanted
+    wrong = []
+    if (here := ".".join(platform.python_version_tuple()[:2])) != python:
+        wrong.append(f"Python {here}, expected {python}")
+    for name, start in (("torch", torch), ("torch-tensorrt", torch), ("numpy", numpy)):
+        try:
+            version = found(name)
+        except PackageNotFoundError:
+            wrong.append(f"no {name}, expected {start}*")
+            continue
+        if not version.startswith(start):
+            wrong.append(f"{name} {version}, expected {start}*")
+    try_this = "; try: pip install 'edge-wam[jetson]' with NVIDIA's index of Jetson wheels"
+    return f"for {JETPACKS[l4t]}: {', '.join(wrong)}{try_this}" if wrong else ""
 
 
 def real_time() -> str:
@@ -72,9 +122,18 @@ def real_time() -> str:
     said: list[str] = []
     with realtime(said.append):
         pass
+    kernel = f"kernel {platform.release()}, {preemption(platform.version())}"
     if said:
-        raise Imperfect("; ".join(said))
-    return "SCHED_FIFO, a core of its own, locked memory"
+        raise Imperfect(f"{'; '.join(said)}; {kernel}")
+    return f"SCHED_FIFO, a core of its own, locked memory; {kernel}"
+
+
+def preemption(version: str) -> str:
+    """Whether a kernel (uname -v) can be interrupted anywhere."""
+    for word in ("PREEMPT_RT", "PREEMPT_DYNAMIC", "PREEMPT"):
+        if word in version.split():
+            return word
+    return "not preemptible"
 
 
 def room(root: Path | None = None, memory: Path = Path("/dev/shm")) -> str:
@@ -162,7 +221,9 @@ def microphone(config: Config, ear: Sequence[str] = EAR, listen_s: float = 2.0) 
             if (block := source.read(0.2)) is not None:
                 blocks.append(block.samples)
     except VoiceError as error:
-        raise Imperfect(str(error)) from None
+        if config.voice.missing == "allow":
+            raise Imperfect(str(error)) from None
+        raise EdgeWamError(f'{error}; without one it starts only where voice.missing = "allow"') from None
     finally:
         source.stop()
     told = f"{source.name}, {source.rate_hz} Hz"

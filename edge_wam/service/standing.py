@@ -17,6 +17,7 @@ from edge_wam.service.looks import Imperfect, latency_timer
 from edge_wam.think import store
 
 UNITS = ("edge-wam", "edge-wam-web", "edge-wam-record")
+SETTINGS = Path("/etc/edge-wam")
 _ABOUT = "LoadState,ActiveState,UnitFileState,NRestarts"
 Ask = Callable[[Sequence[str]], str]
 
@@ -52,12 +53,13 @@ def compile_engine(config: Config) -> str:
     return f"compiled into {target}"
 
 
-def units(ask: Ask = ask, booted: Path = Path("/run/systemd/system")) -> str:
-    """The service and its companions, as systemd has them."""
+def units(ask: Ask = ask, booted: Path = Path("/run/systemd/system"), settings: Path = SETTINGS) -> str:
+    """The service, its companions and the robots by name, as systemd has them."""
     if not booted.is_dir():
         return "no systemd here"
     told, bad = [], []
-    for unit in UNITS:
+    named = (f"edge-wam@{path.stem}" for path in sorted(settings.glob("*.toml")) if path.stem != "config")
+    for unit in (*UNITS, *named):
         words = ["systemctl", "show", f"{unit}.service", "-p", _ABOUT]
         said = dict(line.split("=", 1) for line in ask(words).splitlines() if "=" in line)
         if said.get("LoadState") != "loaded":

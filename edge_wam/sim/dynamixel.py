@@ -4,10 +4,10 @@ As sim/servos.py, for protocol 2.0: it answers bytes with bytes, and ROBOTIS' ow
 modelled: the control table of XL330 and XL430 (act/dynamixel_table.py) with its refusals; EEPROM locked while
 the torque is on; indirect addresses in both layouts; fast and plain sync and bulk reads; the alert bit,
 hardware errors, shutdown and reboot; the status return level, the return delay; the bus watchdog in simulated
-time; position modes with their profiles and limits (handed to the plant).
+time; position modes with their profiles and limits (handed to the plant); the drive mode's reversal.
 
-What is not: PID gains, velocity, PWM and current mode (such a servo goes limp), time-based profiles, the
-reversal of the drive mode (counts are what they are after it), secondary ids, backup.
+What is not: PID gains, velocity, PWM and current mode (such a servo goes limp), time-based profiles,
+secondary ids, backup.
 
 Where the e-manual leaves it open, the version that catches more mistakes of ours is chosen:
   - the bus watchdog is fed only by instructions for this servo or for all;

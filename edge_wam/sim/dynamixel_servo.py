@@ -1,7 +1,10 @@
 """One simulated Dynamixel X: its control table, its drive, its winding. Its bus is sim/dynamixel.py.
 
 The encoder sits on the joint as in sim/servo.py; what the servo reports is present = actual + homing offset
-of its EEPROM. After power-on the encoder's count lies within one turn, and runs on from there.
+of its EEPROM, or -actual + offset where its drive mode says reversed. After power-on the encoder's count lies
+within one turn, and runs on from there. A servo is built in the way its calibration's drive mode makes good:
+with another one in its EEPROM, its counts grow when the joint's angle shrinks. (The e-manual does not say
+where reversed counts begin; here at 0, and in the mode of one turn a turn further on.)
 """
 
 from __future__ import annotations
@@ -51,9 +54,10 @@ class DynamixelServo:
     ) -> None:
         joint = calibration.joints[index]
         self._plant, self._index = plant, index
-        self._rad_per_count = float(calibration.rad_per_count[index])
-        self._mount_count = float(calibration.zero_count[index]) + joint.actual_minus_present
-        self._mounted_count = self._mount_count
+        built_in = -1 if joint.drive_mode & table.REVERSED else 1
+        self._rad_per_count = built_in * float(calibration.rad_per_count[index])  # of the encoder's own count
+        zero_count = float(calibration.zero_count[index]) + joint.actual_minus_present
+        self._mount_count = self._mounted_count = built_in * zero_count
         self.model = MODELS[model]
         self._indirect_data, self._indirect_count = indirect
         self._table_end = self._indirect_data + self._indirect_count
@@ -216,11 +220,17 @@ class DynamixelServo:
         """The whole turns, in counts, that it counts on top of what the calibration says."""
         return self._mount_count - self._mounted_count
 
+    @property
+    def _sign(self) -> int:
+        """What the drive mode makes of counts, speeds and efforts."""
+        return -1 if self.get(table.DRIVE_MODE) & table.REVERSED else 1
+
     def _present(self) -> float:
-        offset = self.get(table.HOMING_OFFSET)
-        if self.get(table.OPERATING_MODE) == table.POSITION and abs(offset) > table.POSITION_OFFSET_MOST:
+        offset, one_turn = self.get(table.HOMING_OFFSET), self.get(table.OPERATING_MODE) == table.POSITION
+        if one_turn and abs(offset) > table.POSITION_OFFSET_MOST:
             offset = 0
-        return float(round(self._actual) + offset)
+        begin = TURN if one_turn and self._sign < 0 else 0
+        return float(begin + self._sign * round(self._actual) + offset)
 
     def _obey(self, touched: set[Register], now_s: float) -> None:
         """Bring a write to effect."""
@@ -233,14 +243,14 @@ class DynamixelServo:
         if table.GOAL_POSITION in touched:
             self._goal_s = now_s
             self._target = float(self.get(table.GOAL_POSITION))
-        if touched & {table.HOMING_OFFSET, table.OPERATING_MODE}:
+        if touched & {table.HOMING_OFFSET, table.OPERATING_MODE, table.DRIVE_MODE}:
             self._stay()
         if touched:
             self._drive()
 
     def _drive(self) -> None:
         """Registers -> plant: what the drive is to do from now on."""
-        plant, index, scale = self._plant, self._index, abs(self._rad_per_count)
+        plant, index = self._plant, self._index
         following = self.get(table.OPERATING_MODE) in _FOLLOWING
         plant.torque_on[index] = self.get(table.TORQUE_ENABLE) == 1 and following
         most = abs(self.get(table.GOAL_PWM)) / PWM_FULL
@@ -253,8 +263,8 @@ class DynamixelServo:
             quickest = 0  # e-manual: it stops without a profile
         plant.speed_limit_rad_s[index] = speed * table.SPEED_UNIT_RAD_S
         plant.accel_limit_rad_s2[index] = quickest * table.ACCELERATION_UNIT_RAD_S2 or math.inf
-        shift = round(self._actual) - self._present() - self._mount_count
-        plant.goal_rad[index] = (self._target + shift) * math.copysign(scale, self._rad_per_count)
+        goal = round(self._actual) + self._sign * (self._target - self._present())
+        plant.goal_rad[index] = (goal - self._mount_count) * self._rad_per_count
 
     # --- time -----------------------------------------------------------------------------------
 
@@ -284,7 +294,7 @@ class DynamixelServo:
     def refresh(self, position_rad: float, velocity_rad_s: float, load: float, now_s: float) -> None:
         """Present values, from the plant's last step."""
         self._actual = position_rad / self._rad_per_count + self._mount_count
-        sign = math.copysign(1, self._rad_per_count)
+        sign = self._sign * math.copysign(1, self._rad_per_count)
         speed = round(sign * velocity_rad_s / table.SPEED_UNIT_RAD_S)
         self.put(table.PRESENT_POSITION, round(self._present()))
         self.put(table.PRESENT_SPEED, speed)

@@ -53,11 +53,33 @@ class Appliance:
         shutil.copytree(booted.wheels(self.box.suite), folder, copy_function=os.link)
         booted.wheel(folder)
 
-    def install(self, *words: str) -> tuple[str, float]:
-        """scripts/install.sh as a person runs it; what it said, and how long it took (s)."""
+    def install(self, *words: str, index: str = "") -> tuple[str, float]:
+        """scripts/install.sh as a person runs it; what it said, and how long it took (s). index: pip's."""
         began_s = time.monotonic()
-        done = self.box.run("sudo", "bash", f"{SOURCE}/scripts/install.sh", *words, timeout_s=500)
+        where = ["env", f"PIP_INDEX_URL={index}"] if index else []
+        done = self.box.run("sudo", *where, "bash", f"{SOURCE}/scripts/install.sh", *words, timeout_s=500)
         return done.stdout + done.stderr, time.monotonic() - began_s
+
+    def serve_index(self) -> str:
+        """A package index on this machine, and nothing else on its network; its address."""
+        booted.index(self.box.shared / "index", self.box.suite)
+        serve = [
+            "python3",
+            "-m",
+            "http.server",
+            "--bind",
+            "127.0.0.1",
+            "--directory",
+            "/srv/shared/index",
+            "8081",
+        ]
+        self.box.run("systemd-run", "--quiet", "--unit=index", *serve)
+        return "http://127.0.0.1:8081/"
+
+    @property
+    def version(self) -> str:
+        """The one that runs."""
+        return self.box.run("readlink", "/opt/edge-wam/venv").stdout.strip()
 
     def stage(self) -> None:
         """The simulated world, plugged in."""

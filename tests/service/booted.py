@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import shutil
 import subprocess
@@ -21,6 +20,8 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+from machine import ENVIRONMENT, POLL_S, Machine, done
 
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent / "box"
@@ -32,7 +33,7 @@ PACKAGES = (
 EXTRAS = "sim,voice,calibrate,record,web"
 PYTHONS = {"bullseye": "3.9", "bookworm": "3.11", "trixie": "3.13"}
 PREFIX = "edge-wam-box-"
-BOOT_S, POLL_S, OLD_S = 60.0, 0.05, 600.0
+BOOT_S, OLD_S = 60.0, 600.0
 
 
 def lacking() -> str:
@@ -60,7 +61,7 @@ def _unified() -> Path | None:
     return None
 
 
-def _made(path: Path, make: Callable[[Path], None]) -> Path:
+def made(path: Path, make: Callable[[Path], None]) -> Path:
     """The folder `path`, made if it is not there: whole or not at all."""
     if not path.is_dir():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -70,7 +71,7 @@ def _made(path: Path, make: Callable[[Path], None]) -> Path:
     return path
 
 
-def _key(*of: str) -> str:
+def key(*of: str) -> str:
     return hashlib.sha256("\n".join(of).encode()).hexdigest()[:12]
 
 
@@ -81,7 +82,7 @@ def root(suite: str) -> Path:
         words = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={PACKAGES}", suite, str(folder)]
         subprocess.run(words, check=True)
 
-    return _made(cache() / f"root-{suite}-{_key(suite, PACKAGES)}", make)
+    return made(cache() / f"root-{suite}-{key(suite, PACKAGES)}", make)
 
 
 def wheels(suite: str) -> Path:
@@ -96,7 +97,7 @@ def wheels(suite: str) -> Path:
             [*pip, "download", "--quiet", *words, "-d", str(folder), f"{ROOT}[{EXTRAS}]"], check=True
         )
 
-    return _made(cache() / f"wheels-{PYTHONS[suite]}-{_key((ROOT / 'setup.py').read_text())}", make)
+    return made(cache() / f"wheels-{PYTHONS[suite]}-{key((ROOT / 'setup.py').read_text())}", make)
 
 
 def wheel(folder: Path) -> None:
@@ -111,7 +112,22 @@ def wheel(folder: Path) -> None:
         subprocess.run(words, check=True)
 
 
-class Box:
+def index(folder: Path, suite: str) -> None:
+    """A package index (PEP 503) as files: all wheels, and what building edge_wam itself needs."""
+
+    def make(tools: Path) -> None:
+        words = ["--quiet", "--only-binary=:all:", f"--python-version={PYTHONS[suite]}", "--no-deps"]
+        pip = [sys.executable, "-m", "pip", "download", *words, "-d", str(tools)]
+        subprocess.run([*pip, "pip>=24", "setuptools", "wheel"], check=True)
+
+    tools = made(cache() / f"tools-{PYTHONS[suite]}", make)
+    for path in (*wheels(suite).glob("*.whl"), *tools.glob("*.whl")):
+        place = folder / path.name.partition("-")[0].replace("_", "-").replace(".", "-").lower()
+        place.mkdir(parents=True, exist_ok=True)
+        os.link(path, place / path.name)
+
+
+class Box(Machine):
     """One machine; `shared` is a folder of both worlds, /srv/shared inside."""
 
     def __init__(self, suite: str) -> None:
@@ -175,40 +191,11 @@ class Box:
     def run(
         self, *words: str, check: bool = True, timeout_s: float = 300.0, wish: str | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """A command inside, as root. wish: its standard input."""
         inside = ["nsenter", "--target", str(self.pid), "--all", "--", "/usr/bin/env", "-i"]
-        inside += ["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", "HOME=/root", *words]
-        done = subprocess.run(inside, capture_output=True, text=True, timeout=timeout_s, input=wish)
-        if check and done.returncode != 0:
-            raise RuntimeError(f"{' '.join(words)}: {done.returncode}\n{done.stdout}\n{done.stderr}")
-        return done
-
-    def write(self, path: str, text: str) -> None:
-        """A file inside."""
-        self.run("sh", "-c", f"mkdir -p $(dirname {path}) && cat >{path}", wish=text)
-
-    def show(self, what: str, unit: str = "edge-wam") -> str:
-        """A property of a unit, as `systemctl show` gives it."""
-        return self.run("systemctl", "show", "--value", f"--property={what}", unit).stdout.strip()
-
-    def wait(self, what: Callable[[], bool], timeout_s: float) -> float:
-        """How long it took until it was so, in seconds. TimeoutError if it did not in time."""
-        began_s = time.monotonic()
-        while not what():
-            if time.monotonic() - began_s > timeout_s:
-                raise TimeoutError(f"not within {timeout_s:g} s")
-            time.sleep(POLL_S)
-        return time.monotonic() - began_s
-
-    def journal(self, *matches: str, since: str = "") -> list[dict[str, str]]:
-        """What the journal has; since: a cursor."""
-        words = ["journalctl", "--output=json", "--quiet", *([f"--after-cursor={since}"] if since else [])]
-        return [json.loads(line) for line in self.run(*words, *matches).stdout.splitlines()]
-
-    def cursor(self) -> str:
-        """The journal's end."""
-        self.run("journalctl", "--sync")
-        return str(self.journal("--lines=1")[-1]["__CURSOR"])
+        ran = subprocess.run(
+            [*inside, *ENVIRONMENT, *words], capture_output=True, text=True, timeout=timeout_s, input=wish
+        )
+        return done(words, ran.returncode, ran.stdout, ran.stderr, check)
 
 
 def _child_of(pid: int) -> int:

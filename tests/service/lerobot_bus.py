@@ -1,11 +1,11 @@
 """LeRobot's own bus, in a process of its own: calibrates as its drivers do, or says what it makes of a file.
+The file is read and written by its robot's own methods (draccus).
 
 python tests/service/lerobot_bus.py PACKAGES feetech|dynamixel PORT calibrate|accept FILE
 """
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import json
 import sys
@@ -15,6 +15,22 @@ from edge_wam.sim.bench_lerobot import _UNUSED, _stand_in
 from edge_wam.types import JOINTS
 
 MODELS = {"feetech": ("FeetechMotorsBus", "sts3215"), "dynamixel": ("DynamixelMotorsBus", "xl430-w250")}
+ROBOTS = {
+    "feetech": ("so_follower", "SOFollower", "SOFollowerRobotConfig"),
+    "dynamixel": ("koch_follower", "KochFollower", "KochFollowerConfig"),
+}
+
+
+def robot_of(servos, port, file):
+    """Its SO-101 or Koch, which reads FOLDER/<id>.json when it is made. Its cameras and processors are other
+    matters, and want packages that are not here."""
+    for name in ("lerobot.processor", "lerobot.cameras", "lerobot.cameras.utils"):
+        _stand_in(name)
+    sys.modules["lerobot.cameras.utils"].make_cameras_from_configs = dict
+    module, name, config = ROBOTS[servos]
+    robots = importlib.import_module(f"lerobot.robots.{module}")
+    config = getattr(robots, config)(port=port, id=file.stem, calibration_dir=file.parent)
+    return getattr(robots, name)(config)
 
 
 def main(packages, servos, port, what, file):
@@ -26,9 +42,9 @@ def main(packages, servos, port, what, file):
     norm = motors.MotorNormMode.DEGREES
     arm = {name: motors.Motor(i, model, norm) for i, name in enumerate(JOINTS, 1)}
     path, calibration = Path(file), None
+    robot = robot_of(servos, port, path)
     if what == "accept":
-        entries = json.loads(path.read_text())
-        calibration = {name: motors.MotorCalibration(**entry) for name, entry in entries.items()}
+        calibration = robot.calibration
     bus = getattr(importlib.import_module(f"lerobot.motors.{servos}"), bus_class)(port, arm, calibration)
     bus.connect()
     if what == "accept":
@@ -47,7 +63,8 @@ def main(packages, servos, port, what, file):
         for name, motor in arm.items()
     }
     bus.write_calibration(made)
-    path.write_text(json.dumps({name: dataclasses.asdict(one) for name, one in made.items()}, indent=4))
+    robot.calibration = made
+    robot._save_calibration()
     print(json.dumps({"is_calibrated": bus.is_calibrated}))
 
 

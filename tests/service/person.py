@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -57,9 +58,15 @@ def by_hand(*, only=range(6), steps=40):
     return way
 
 
-def arm_of(servos=FEETECH, plant=None):
-    """Six servos calibrated as the shipped file says; put moves them by hand, sleep lets time pass."""
+def arm_of(servos=FEETECH, plant=None, built_in_reversed=()):
+    """Six servos calibrated as the shipped file says; put moves them by hand, sleep lets time pass.
+    built_in_reversed: joints (indices) of which the servo sits the other way round, and is set so."""
     true = Calibration.load(SHIPPED, servos)
+    if built_in_reversed:
+        joints = [
+            replace(joint, drive_mode=int(i in built_in_reversed)) for i, joint in enumerate(true.joints)
+        ]
+        true = Calibration(tuple(joints), true.source)
     plant = KinematicPlant(REST_RAD, LOW_RAD, HIGH_RAD) if plant is None else plant
     chain = CHAINS[servos](plant, true)
     made = SimpleNamespace(plant=plant, chain=chain, faults=Faults(), true=true, servos=servos)

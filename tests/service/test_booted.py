@@ -23,6 +23,7 @@ pytestmark = [
 ]
 PARK_RAD = load_limits(ROOT / "calibration/so101-sim/limits.toml").park_rad
 STATE = "/var/lib/edge-wam"
+READY_S = 300.0  # a fresh machine, from a warm index
 LIMITS = "/opt/edge-wam/venv/share/edge-wam/calibration/so101-sim/limits.toml"
 
 PYTHON = "/opt/edge-wam/venv/bin/python"
@@ -52,18 +53,24 @@ def rows() -> Iterator[list[Row]]:
     print(f"\n{table(found)}")
 
 
-@pytest.fixture(scope="module", params=["bookworm", "trixie"])
+@pytest.fixture(scope="module", params=[("bookworm", True), ("trixie", False)], ids=lambda way: way[0])
 def robot(request: pytest.FixtureRequest, rows: list[Row]) -> Iterator[Appliance]:
-    """Installed from a folder of wheels, started, its world around it."""
-    with Box(request.param) as box:
+    """Installed from an index or from a folder of wheels, started, its world around it."""
+    suite, indexed = request.param
+    with Box(suite) as box:
         made = Appliance(box, rows)
         made.pack()
-        _, install_s = made.install("--wheels", WHEELS)
+        if indexed:
+            _, install_s = made.install(index=made.serve_index())
+        else:
+            _, install_s = made.install("--wheels", WHEELS)
         made.stage()
         before = made.state
         code, start_s = made.start()
         assert code == 0, "\n".join(made.said(""))
-        made.note("install.sh from wheels", "-", 0, install_s, "compiled, doctor's lines")
+        assert install_s + start_s < READY_S
+        way = "an index" if indexed else "wheels"
+        made.note(f"install.sh from {way}", "-", 0, install_s, "compiled, doctor's lines")
         seen = f'STATUS "{made.status}"'
         made.note("systemctl start", f"{before}, {made.state}", made.restarts, start_s, seen)
         yield made
@@ -289,6 +296,25 @@ def test_a_model_that_takes_long_to_load_asks_for_its_time(robot):
     robot.note("a model that loads for 20 s", "inactive, active", 0, start_s, seen)
 
 
+def test_an_upgrade_and_a_rollback_start_what_runs_again(robot):
+    code, _ = robot.start()
+    assert code == 0
+    before, pid = robot.version, robot.box.show("MainPID")
+    said, upgrade_s = robot.install("--wheels", WHEELS)
+    assert robot.version != before
+    after = robot.box.show("MainPID")
+    assert (robot.state, after == pid) == ("active", False), said
+    # The doctor was asked while it ran, and left it its arm.
+    assert "not looked at: robot 'main' runs" in said
+    robot.moves("home")
+    robot.install("--rollback")
+    assert robot.version == before
+    assert (robot.state, robot.box.show("MainPID") == after) == ("active", False)
+    robot.moves("pick_red")
+    seen = "restarted, moves; --rollback: the version before, moves"
+    robot.note("install.sh again while it runs", "active", robot.restarts, upgrade_s, seen)
+
+
 def test_without_a_microphone_it_starts_only_where_it_may(robot):
     robot.box.run("systemctl", "stop", "edge-wam")
     robot.ask("mute")
@@ -354,7 +380,7 @@ def test_the_unit_as_it_is_shipped_runs_a_simulated_robot(robot):
 
 def test_uninstalled_it_leaves_settings_and_state_alone(robot):
     code, _ = robot.start()
-    assert code == 0
+    assert code == 0, "\n".join(robot.said("")[-20:])
     robot.install("--uninstall")
     assert robot.state == "inactive"
     assert (

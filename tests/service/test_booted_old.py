@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import booted
+import machine
 import pytest
 from booted import Box
 
@@ -79,5 +80,5 @@ def test_a_box_dies_with_the_test_that_is_killed():
         test.kill()
     end_s = time.monotonic() + 10.0
     while inside.exists() and time.monotonic() < end_s:
-        time.sleep(booted.POLL_S)
+        time.sleep(machine.POLL_S)
     assert not inside.exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import sys
@@ -12,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from edge_wam import config
+from edge_wam import config, telemetry
 from edge_wam.cli import main
 from edge_wam.config import CameraConfig
 from edge_wam.errors import CameraError, EdgeWamError
@@ -21,7 +22,7 @@ from edge_wam.service import doctor, looks
 
 
 def test_the_simulated_robot_is_well_and_says_so_line_by_line(capsys):
-    assert main(["doctor", "--json"]) == 0
+    assert main(["doctor", "--json", "--set", "voice.missing=allow"]) == 0
     findings = {one["what"]: one for one in json.loads(capsys.readouterr().out)}
     assert set(findings) == {what for what, _ in doctor.LOOKS}
     assert not [one for one in findings.values() if one["state"] == "FAIL"]
@@ -35,7 +36,8 @@ def test_one_thing_that_fails_fails_the_whole_and_is_named(capsys):
     line = next(line for line in out.splitlines() if "servo bus" in line)
     assert line.startswith("FAIL")
     assert "/dev/nowhere cannot be opened" in line
-    assert out.count("\n") == len(doctor.LOOKS)  # the rest is looked at all the same
+    assert out.count("\n") == len(doctor.LOOKS) + 1  # the rest is looked at all the same
+    assert re.fullmatch(r"The robot cannot start: .*servo bus.*\.", out.splitlines()[-1])
 
 
 def lacking(*names):
@@ -69,7 +71,7 @@ def test_a_jetson_that_saves_power_is_told_how_to_stop(tmp_path, monkeypatch, mo
     (tmp_path / "etc/os-release").write_text('PRETTY_NAME="Ubuntu 22.04.5 LTS"\n')
     monkeypatch.setattr(looks, "_first_line", lambda words: mode)
     if well:
-        assert looks.machine(tmp_path).endswith(f"R36 (release), REVISION: 4.3, {mode}")
+        assert looks.machine(tmp_path).endswith(f"JetPack 6 (L4T 36.4.3), {mode}")
         return
     with pytest.raises(looks.Imperfect, match="15W; full speed: sudo nvpmodel -m 0"):
         looks.machine(tmp_path)
@@ -165,7 +167,11 @@ def test_a_recording_that_is_not_there_is_no_camera(tmp_path):
         ("quiet", False, "gives nothing but silence; muted"),
         ("faint", False, r"hardly heard \(-100 dBFS\)"),
         ("shouted", False, "too loud"),
-        ("absent", False, "^voice.device: no microphone 'nowhere'; found: USB Mic"),
+        (
+            "absent",
+            False,
+            "^voice.device: no microphone 'nowhere'; found: USB Mic.*; without one it starts only",
+        ),
         ("unplugged", False, "microphone lost"),
     ],
 )
@@ -179,9 +185,113 @@ def test_the_microphone_is_listened_to(scenario, well, said, tmp_path):
     )
     if well:
         assert re.search(said, looks.microphone(config.load(), ear, 0.5))
-    else:
-        with pytest.raises(looks.Imperfect, match=said):
-            looks.microphone(config.load(), ear, 0.5)
+        return
+    with pytest.raises(EdgeWamError, match=said) as error:
+        looks.microphone(config.load(), ear, 0.5)
+    assert isinstance(error.value, looks.Imperfect) == (scenario != "absent")  # then it does not start
+
+
+def test_a_robot_that_may_start_without_a_microphone_is_only_warned(tmp_path):
+    ear = (
+        sys.executable,
+        str(Path(__file__).parents[1] / "sense/ears.py"),
+        "absent",
+        str(tmp_path / "lives"),
+    )
+    usual = config.load()
+    with pytest.raises(looks.Imperfect, match="no microphone 'nowhere'"):
+        looks.microphone(replace(usual, voice=replace(usual.voice, missing="allow")), ear, 0.5)
+
+
+def test_what_a_robot_that_runs_has_is_left_to_it(monkeypatch, capsys):
+    usual = config.load()
+    ours = replace(usual, robot=replace(usual.robot, name="doctored", port="/dev/nowhere"))
+    monkeypatch.setattr(
+        doctor, "LOOKS", tuple(one for one in doctor.LOOKS if one[0] in ("settings", "servo bus"))
+    )
+    assert doctor.examine(ours) == 1
+    with contextlib.ExitStack() as stack:
+        telemetry._alone("doctored", stack)  # as a robot does when it starts
+        assert telemetry.runs("doctored")
+        assert not telemetry.runs("another")
+        assert doctor.examine(ours) == 0
+    assert not telemetry.runs("doctored")
+    last = capsys.readouterr().out.splitlines()[-3:]
+    assert "the defaults" in last[0]  # what is nobody's alone is looked at all the same
+    assert "not looked at: robot 'doctored' runs" in last[1]
+    assert last[2] == "The robot can start."
+
+
+def jetson(root, release="36", python=None, monkeypatch=None):
+    (root / "etc").mkdir(exist_ok=True)
+    text = f"# R{release} (release), REVISION: 4.3, GCID: 38968081, BOARD: x\n"
+    (root / "etc/nv_tegra_release").write_text(text)
+    if monkeypatch is not None:
+        monkeypatch.setattr(looks.platform, "python_version_tuple", lambda: (*python.split("."), "1"))
+
+
+def versions(**there):
+    def found(name):
+        return there.get(name.replace("-", "_")) or version(name)
+
+    return found
+
+
+@pytest.mark.parametrize(
+    ("release", "python", "torch", "numpy", "said"),
+    [
+        ("36", "3.10", "2.8.0", "1.26.4", ""),
+        ("39", "3.12", "2.12.1", "1.26.4", ""),
+        ("36", "3.12", "2.8.0", "1.26.4", "for JetPack 6: Python 3.12, expected 3.10; try: pip install"),
+        ("36", "3.10", "2.13.0", "1.26.4", "torch 2.13.0, expected 2.8"),
+        ("36", "3.10", "2.8.0", "2.1.0", "numpy 2.1.0, expected 1"),
+        ("35", "3.10", "2.8.0", "1.26.4", "nothing is known of L4T 35"),
+    ],
+)
+def test_what_does_not_go_with_a_jetpack_is_named(tmp_path, monkeypatch, release, python, torch, numpy, said):
+    jetson(tmp_path, release, python, monkeypatch)
+    found = versions(torch=torch, torch_tensorrt=torch, numpy=numpy)
+    if not said:
+        assert numpy in looks.packages(found, tmp_path)
+        return
+    with pytest.raises(looks.Imperfect, match=said):
+        looks.packages(found, tmp_path)
+
+
+def test_a_jetson_without_its_torch_is_told_so(tmp_path, monkeypatch):
+    jetson(tmp_path, "36", "3.10", monkeypatch)
+    with pytest.raises(looks.Imperfect, match=r"no torch-tensorrt, expected 2\.8\.\*"):
+        looks.packages(lacking("torch", "torch-tensorrt"), tmp_path)
+
+
+@pytest.mark.parametrize(("least", "well"), [("1984000", True), ("729600", False)])
+def test_a_jetson_whose_clocks_fall_is_told_to_hold_them(tmp_path, least, well):
+    folder = tmp_path / "sys/devices/system/cpu/cpu0/cpufreq"
+    folder.mkdir(parents=True)
+    for name, text in (("governor", "schedutil"), ("min_freq", least), ("max_freq", "1984000")):
+        (folder / f"scaling_{name}").write_text(f"{text}\n")
+    assert "2.0 GHz by 'schedutil'" in looks.clocks(tmp_path)  # on any other machine it may fall
+    jetson(tmp_path)
+    if well:
+        assert looks.clocks(tmp_path) == "2.0 to 2.0 GHz by 'schedutil'"
+        return
+    with pytest.raises(
+        looks.Imperfect, match=r"0\.7 to 2\.0 GHz by 'schedutil': slower .* sudo jetson_clocks"
+    ):
+        looks.clocks(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("uname", "said"),
+    [
+        ("#1 SMP PREEMPT_RT Debian 6.1.176-1", "PREEMPT_RT"),
+        ("#1 SMP PREEMPT_DYNAMIC Debian 6.1.176-1 (2026)", "PREEMPT_DYNAMIC"),
+        ("#1 SMP PREEMPT Tue Jan 7 2025", "PREEMPT"),
+        ("#26-Ubuntu SMP Fri", "not preemptible"),
+    ],
+)
+def test_how_far_a_kernel_can_be_interrupted(uname, said):
+    assert looks.preemption(uname) == said
 
 
 def test_a_push_to_talk_button_is_looked_for(tmp_path):

@@ -40,6 +40,18 @@ def test_units_are_told_as_systemd_has_them(booted):
     assert standing.units(ask, booted / "nowhere") == "no systemd here"
 
 
+def test_robots_by_name_are_units_too(booted):
+    (booted / "settings").mkdir()
+    for name in ("config", "left"):
+        (booted / "settings" / f"{name}.toml").write_text("")
+
+    def ask(words):
+        return ACTIVE if words[2].startswith("edge-wam@") else NONE
+
+    said = standing.units(ask, booted, booted / "settings")
+    assert said == "edge-wam@left is active, enabled, restarted 2 times"
+
+
 @pytest.mark.parametrize("state", ["failed", "activating"])
 def test_a_unit_that_keeps_ending_is_a_warning(booted, state):
     with pytest.raises(Imperfect, match=f"is {state}, .*journalctl -u edge-wam -e"):
@@ -97,7 +109,7 @@ def test_fix_cures_what_is_not_well_and_looks_again(tmp_path, monkeypatch, capsy
     path = timer(tmp_path, monkeypatch, 16)
     assert doctor.examine(on("/dev/ttyUSB0"), fix=True) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == ["ok", "fixed", "ok"]
+    assert [line.split()[0] for line in lines] == ["ok", "fixed", "ok", "The"]
     assert path.read_text() == "1\n"
 
 

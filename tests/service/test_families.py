@@ -94,10 +94,47 @@ def test_a_reversed_dynamixel_is_reversed_in_the_file(koch, tmp_path):
         bus.write(3, dynamixel_table.DRIVE_MODE, 1)
     made = swept(koch, tmp_path / "arm.json")
     assert [joint.drive_mode for joint in made.joints] == [0, 0, 1, 0, 0, 0]
+    koch.put(REST_RAD)
     with opened("", DYNAMIXEL, IDS, 1_000_000) as bus:
+        arm = FAMILIES[DYNAMIXEL].arm(bus, made)
+        arm.connect()
+        # It was built in the usual way: now the angle is measured against the joint's. Nobody can know that
+        # but who sees it move (`verify`).
+        apart = np.abs(arm.sense().position_rad - REST_RAD * [1, 1, -1, 1, 1, 1])
+        assert apart.max() < 0.06
         bus.write(3, dynamixel_table.DRIVE_MODE, 4)  # a profile in milliseconds: another servo altogether
     with pytest.raises(BusError, match="drive_mode 4, expected 0 or 1"):
         swept(koch, tmp_path / "arm.json")
+
+
+@pytest.mark.parametrize("joints", [(2,), (0, 4, 5), range(6)])
+@pytest.mark.parametrize("power_cycle", [False, True])
+def test_a_servo_that_sits_the_other_way_round_and_is_set_so_is_calibrated_as_any(
+    tmp_path, monkeypatch, joints, power_cycle
+):
+    koch = arm_of(DYNAMIXEL, built_in_reversed=joints)
+    plug_in(koch, monkeypatch)
+    with opened("", DYNAMIXEL, IDS, 1_000_000) as bus:
+        arm = FAMILIES[DYNAMIXEL].arm(bus, koch.true)
+        arm.connect()
+        assert np.abs(arm.sense().position_rad - REST_RAD).max() < 0.01  # by the file it came with
+    made = swept(koch, tmp_path / "arm.json")
+    assert [joint.drive_mode for joint in made.joints] == [int(i in joints) for i in range(6)]
+    assert Calibration.load(tmp_path / "arm.json", DYNAMIXEL).joints == made.joints
+    koch.put(REST_RAD)
+    if power_cycle:
+        koch.chain.power_cycle()
+    with opened("", DYNAMIXEL, IDS, 1_000_000) as bus:
+        arm = FAMILIES[DYNAMIXEL].arm(bus, made)
+        arm.connect()
+        assert np.abs(arm.sense().position_rad - REST_RAD).max() < 0.06
+        arm.start()
+        there_rad = REST_RAD + 0.2
+        for _ in range(60):
+            arm.act(there_rad)
+            koch.sleep(0.02)
+        assert np.abs(koch.plant.position_rad - there_rad).max() < 0.06  # the joint itself, the right way
+        arm.release()
 
 
 def test_how_a_feetech_joint_is_built_in_is_kept_from_the_former_file(tmp_path, monkeypatch):
@@ -230,10 +267,15 @@ def lerobot(robot, what, file):
         pytest.skip("LeRobot is not installed; try: make test")
     with PtyPort(robot.chain, wire_time=False) as wire:
         words = [str(ROOT / "tests/service/lerobot_bus.py"), str(bench_lerobot.PACKAGES)]
-        done = subprocess.run(
-            [sys.executable, *words, robot.servos, wire.path, what, str(file)],
-            capture_output=True, text=True, timeout=100, cwd=ROOT, env={"PYTHONPATH": str(ROOT)},
-        )  # fmt: skip
+        for _ in range(
+            4
+        ):  # their bus waits for milliseconds: on a busy machine servos are missing now and then
+            done = subprocess.run(
+                [sys.executable, *words, robot.servos, wire.path, what, str(file)],
+                capture_output=True, text=True, timeout=100, cwd=ROOT, env={"PYTHONPATH": str(ROOT)},
+            )  # fmt: skip
+            if "ConnectionError" not in done.stderr and "Missing motor IDs" not in done.stderr:
+                break
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -28,19 +29,34 @@ esac
 """
 
 
-class Machine:
-    """A root folder to install into."""
+# Bash reads this before the script, which dies before its COUNT-th command then.
+DIE = """
+unset BASH_ENV
+set -o functrace
+trap 'COMMANDS=$((${COMMANDS:-0} + 1)); [ $COMMANDS != "$COUNT" ] || kill -9 $$' DEBUG
+"""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.root = folder, folder / "root"
+
+class Machine:
+    """A root folder to install into, from a source with small models."""
+
+    def __init__(self, folder: Path, small: bool = False) -> None:
+        self.folder, self.root, self.source = folder, folder / "root", ROOT
         self.root.mkdir()
+        if small:
+            self.source = folder / "source"
+            for name in ("scripts", "edge_wam/service/files", "calibration"):
+                shutil.copytree(ROOT / name, self.source / name)
+            (self.source / "models/so101-tabletop").mkdir(parents=True)
+            for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+                (self.source / name).write_text("")
         self.calls, self.fail, self.python = folder / "calls", folder / "fail", folder / "python"
         self.python.write_text(STAND_IN.format(calls=self.calls, fail=self.fail))
         self.python.chmod(0o755)
 
     def run(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
         given = {"PATH": os.environ["PATH"], "EDGE_WAM_ROOT": str(self.root), "PYTHON": str(self.python)}
-        script = str(ROOT / "scripts/install.sh")
+        script = str(self.source / "scripts/install.sh")
         return subprocess.run(
             ["bash", script, *words], capture_output=True, text=True, env=given | environment
         )
@@ -53,10 +69,72 @@ class Machine:
     def versions(self) -> list[str]:
         return sorted(path.name for path in (self.root / "opt/edge-wam").glob("venv-*"))
 
+    def killed_at(self, count: int, *words: str) -> bool:
+        """Run it, killed before its count-th command; False if it has none."""
+        (self.folder / "die.sh").write_text(DIE)
+        done = self.run(*words, BASH_ENV=str(self.folder / "die.sh"), COUNT=str(count))
+        assert done.returncode in (0, -9), done.stderr
+        return done.returncode != 0
+
+    @property
+    def whole(self) -> bool:
+        """Whether what runs is a version that was installed to its end."""
+        return (self.root / "opt/edge-wam/venv/.whole").is_file()
+
 
 @pytest.fixture
 def machine(tmp_path):
     return Machine(tmp_path)
+
+
+# Before each of them takes two minutes; the short way is before some.
+@pytest.mark.parametrize(
+    ("words", "first", "step"),
+    [
+        ((), 5, 37),
+        (("--rollback",), 8, 40),
+        (("--uninstall",), 3, 20),
+        pytest.param((), 1, 1, marks=pytest.mark.slow),
+        pytest.param(("--rollback",), 1, 1, marks=pytest.mark.slow),
+        pytest.param(("--uninstall",), 1, 1, marks=pytest.mark.slow),
+    ],
+)
+def test_killed_before_any_of_its_commands_it_leaves_what_was_and_the_next_run_mends_it(
+    tmp_path, words, first, step
+):
+    machine, count, killed = Machine(tmp_path, small=True), first, True
+    while killed:
+        while not machine.whole or len(machine.versions()) < 2:
+            assert machine.run().returncode == 0
+        before, settings = machine.version, machine.root / "etc/edge-wam/config.toml"
+        settings.write_text("# mine\n")
+        killed = machine.killed_at(count, *words)
+        if words == ("--uninstall",):
+            assert machine.run(*words).returncode == 0
+            assert not list((machine.root / "etc/systemd/system").iterdir())
+            assert not (machine.root / "opt/edge-wam").exists()
+        else:
+            assert machine.whole, f"killed before command {count}: {machine.version}, {machine.versions()}"
+            done = machine.run()
+            assert done.returncode == 0, f"killed before command {count}: {done.stderr}"
+            assert machine.whole
+            assert machine.version != before
+            assert len(machine.versions()) == 2
+        assert settings.read_text() == "# mine\n"
+        count += step
+    assert count > (80 if words == () else 12)
+
+
+def test_a_first_install_that_is_killed_leaves_nothing_that_would_run(tmp_path):
+    machine, count = Machine(tmp_path, small=True), 5
+    while machine.killed_at(count):
+        assert machine.whole or machine.version == ""
+        assert machine.run().returncode == 0
+        assert machine.whole
+        shutil.rmtree(machine.root)
+        machine.root.mkdir()
+        count += 29
+    assert count > 80
 
 
 def test_everything_lies_where_the_unit_looks_for_it(machine):
@@ -70,7 +148,8 @@ def test_everything_lies_where_the_unit_looks_for_it(machine):
     home = unit.split("EDGE_WAM_HOME=")[1].split()[0]
     assert (machine.root / home.lstrip("/") / "models/so101-tabletop/manifest.toml").is_file()
     assert (machine.root / home.lstrip("/") / "calibration/so101-sim/arm.json").is_file()
-    assert (machine.root / "etc/udev/rules.d/60-edge-wam.rules").is_file()
+    for path in ("etc/udev/rules.d/61-edge-wam.rules", "usr/lib/tmpfiles.d/edge-wam.conf"):
+        assert (machine.root / path).is_file()
     loaded = config.load(machine.root / "etc/edge-wam/config.toml")
     assert loaded.robot.port == config.SIMULATED
 
@@ -145,7 +224,14 @@ def test_a_jetson_gets_its_own_packages(machine):
     (machine.root / "etc").mkdir()
     (machine.root / "etc/nv_tegra_release").write_text("# R36 (release)\n")
     machine.run()
-    assert "[jetson,voice,calibrate,record,web]" in machine.calls.read_text()
+    calls = machine.calls.read_text()
+    assert "[jetson,voice,calibrate,record,web]" in calls
+    assert " --system-site-packages\n" in calls  # JetPack's TensorRT is no wheel
+
+
+def test_another_machine_keeps_to_its_own_packages(machine):
+    machine.run()
+    assert "--system-site-packages" not in machine.calls.read_text()
 
 
 def test_uninstall_leaves_settings_and_state(machine):

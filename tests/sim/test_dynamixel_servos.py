@@ -59,6 +59,39 @@ def bench() -> Bench:
     return Bench()
 
 
+@pytest.mark.parametrize("mode", [table.EXTENDED_POSITION, table.CURRENT_POSITION])
+def test_reversed_everything_runs_the_other_way(bench, mode):
+    """e-manual, Drive Mode: bit 0 turns the direction. Nothing moves when it is written."""
+    bench.write(3, table.OPERATING_MODE, mode)
+    offset, before = bench.read(3, table.HOMING_OFFSET), bench.read(3, table.PRESENT_POSITION)
+    assert bench.write(3, table.DRIVE_MODE, table.REVERSED) == 0
+    bench.run(0.1)
+    here = bench.read(3, table.PRESENT_POSITION)
+    assert here == offset - (before - offset)
+    assert bench.plant.position_rad[2] == pytest.approx(READY_RAD[2], abs=0.001)
+    bench.write(3, table.PROFILE_VELOCITY, 20)
+    bench.write(3, table.TORQUE_ENABLE, 1)
+    bench.write(3, table.GOAL_POSITION, here + 200)
+    bench.run(0.3)
+    speed = bench.read(3, table.PRESENT_SPEED)
+    assert speed == pytest.approx(20, abs=2)
+    if mode == table.CURRENT_POSITION:
+        bench.plant.load[2] = -0.3  # the plant's own sign: it pushes towards smaller angles
+        bench.run(0.01)
+        assert bench.read(3, table.PRESENT_EFFORT) > 0
+    bench.run(2.0)
+    assert bench.read(3, table.PRESENT_POSITION) == pytest.approx(here + 200, abs=1)
+    assert bench.plant.position_rad[2] == pytest.approx(READY_RAD[2] - 200 * 2 * np.pi / 4096, abs=0.003)
+
+
+def test_reversed_in_one_turn_it_stays_within_it(bench):
+    bench.write(2, table.HOMING_OFFSET, 0)
+    bench.write(2, table.OPERATING_MODE, table.POSITION)
+    before = bench.read(2, table.PRESENT_POSITION)
+    bench.write(2, table.DRIVE_MODE, table.REVERSED)
+    assert bench.read(2, table.PRESENT_POSITION) == 4096 - before
+
+
 # --- instructions -------------------------------------------------------------------------------
 
 
