@@ -4,8 +4,8 @@ The STS3215 has no watchdog: it goes on to its last goal when the host has died.
 speed and acceleration limits are written at start, and only near goals are ever sent (act/guard.py).
 
 Nor does it say when it has restarted (a dip of the supply): it is limp then, and its limits are gone. So
-every tick asks one servo, in turn, for its settings, behind the goals, and gives back at the next what is
-missing; one that answers again after it was silent is asked at once.
+every tick asks all of them for their settings, behind the goals, and gives back at the next what one has
+lost; one that answers again after it was silent is asked at once.
 """
 
 from __future__ import annotations
@@ -58,7 +58,6 @@ class FeetechArm(Arm):
         scale = calibration.rad_per_count
         self._of_count = units(scale, 0.001 * np.sign(scale), np.full(self._joint_count, AMPERE_PER_COUNT))
         self._wanted = [_settings(self._kept(index, 0)) for index in range(self._joint_count)]
-        self._turn = 0  # whose settings are looked at next
         self._answered = np.ones(self._joint_count, bool)
 
     @property
@@ -96,36 +95,34 @@ class FeetechArm(Arm):
             self.bus.write(joint.id, feetech.TORQUE_LIMIT, round(share * torque))
 
     def _mend(self, block: Block) -> Mended:
-        """Give a servo that has lost its settings what it had at start."""
-        before, self._answered, told = self._answered, block.fresh, self.bus.told
+        """Give a servo that has lost its settings what it had at start: one a tick."""
+        ids, told = self.calibration.ids, self.bus.told
+        before, self._answered = self._answered, block.fresh
         # A whole answer is told by the same array every time.
         back = None if block.fresh is before else block.fresh & ~before
         if back is not None and back.any():
-            index, told = int(back.argmax()), None
-        elif told is not None:
-            index = self.calibration.ids.index(told.servo_id)
-        else:
-            return Mended()
-        # One that is silent cannot tell, and one with an alarm has let go by itself: that is health's matter.
-        if not block.fresh[index] or block.error[index]:
-            return Mended()
-        joint = self.calibration.joints[index]
-        found = self.bus.peek(joint.id, _KEPT, _KEPT_BYTES) if told is None else told.data
-        if found is None or _settings(found) == self._wanted[index]:
-            return Mended()
-        wanted = self._kept(index, int(block.position[index]))
-        self.bus.poke(joint.id, _KEPT + 1, wanted[1:])  # where it is now is its goal, then torque
-        self.bus.poke(joint.id, _KEPT, wanted[:1])
-        return Mended(reset=joint.name)
+            first = ids[int(back.argmax())]
+            found = self.bus.peek(first, _KEPT, _KEPT_BYTES)
+            told = told if found is None else {**told, first: found}
+        for index, servo_id in enumerate(ids):
+            if servo_id not in told or _settings(told[servo_id]) == self._wanted[index]:
+                continue
+            # One that is silent cannot tell, and one with an alarm has let go by itself: health's matter.
+            if not block.fresh[index] or block.error[index]:
+                continue
+            wanted = self._kept(index, int(block.position[index]))
+            self.bus.poke(servo_id, _KEPT + 1, wanted[1:])  # where it is now is its goal, then torque
+            self.bus.poke(servo_id, _KEPT, wanted[:1])
+            return Mended(reset=self.calibration.joints[index].name)
+        return Mended()
 
     def _prove(self) -> None:
-        if (told := self.bus.told) is not None:
-            goal = feetech.unpack(feetech.GOAL_POSITION, told.data[_GOAL])
-            self._had(self.calibration.ids.index(told.servo_id), goal)
+        for servo_id, data in self.bus.told.items():
+            goal = feetech.unpack(feetech.GOAL_POSITION, data[_GOAL])
+            self._had(self.calibration.ids.index(servo_id), goal)
 
     def _send_goals(self, counts: list[int]) -> None:
-        self.bus.write_goals(counts, (self.calibration.ids[self._turn], _KEPT, _KEPT_BYTES))
-        self._turn = (self._turn + 1) % self._joint_count
+        self.bus.write_goals(counts, (_KEPT, _KEPT_BYTES))
 
     def _kept(self, index: int, goal: int) -> bytes:
         """The bytes from _KEPT on as they should be."""

@@ -1,13 +1,12 @@
 """The bus of Feetech STS3215 servos: one SYNC READ of 56..70 and one SYNC WRITE of goals a tick.
 
-A second question fits behind the goals: nobody answers a SYNC WRITE, so the answer comes while the loop
-sleeps, and is picked up before the next tick's question. It costs wire, but nobody waits for it.
+A second question to all fits behind the goals: nobody answers a SYNC WRITE, so the answers come while the
+loop sleeps, and are picked up before the next tick's question. They cost wire, but nobody waits for them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,17 +18,11 @@ from edge_wam.act.feetech_blocks import Blocks, Goals
 from edge_wam.errors import BusError
 
 
-class Told(NamedTuple):
-    """The answer to a second question: raw memory of a servo, from the address that was asked for."""
-
-    servo_id: int
-    data: bytes
-
-
 class FeetechBus(ServoBus[Register]):
     """As ServoBus. Speed is in counts/s, load in 0.1 %, current in 6.5 mA."""
 
-    told: Told | None  # what came for the second question, since the last block
+    # What came for the second question, since the last block: raw memory by the servo's id.
+    told: Mapping[int, bytes]
 
     def __init__(
         self, port: Port, ids: Sequence[int], clock: Now | None = None, deadline_s: float = DEADLINE_S
@@ -43,8 +36,8 @@ class FeetechBus(ServoBus[Register]):
         self._last = np.zeros((len(feetech.Present._fields), count), np.int64)
         self._error = np.zeros(count, np.uint8)
         self._all, self._never = np.ones(count, bool), np.zeros(count, bool)
-        self._asked: tuple[int, int] | None = None  # whom, how many bytes
-        self.told = None
+        self._asked = 0  # how many bytes of each, by the second question
+        self.told = {}
 
     def read_block(self) -> Block:
         quiet = self._pick_up()
@@ -89,45 +82,55 @@ class FeetechBus(ServoBus[Register]):
             self._error[index] = reply.code | block.status
         return np.array([servo_id in replies for servo_id in self._ids])
 
-    def write_goals(self, counts: Sequence[int] | IntArray, ask: tuple[int, int, int] | None = None) -> None:
-        """ask: a servo's id, an address and a length; see `told` after the next block."""
+    def write_goals(self, counts: Sequence[int] | IntArray, ask: tuple[int, int] | None = None) -> None:
+        """ask: an address and a length, of every servo; see `told` after the next block."""
         request = self._goals.encode([int(count) for count in counts])
         if ask is None:
             self._send(request)
             return
-        servo_id, address, length = ask
         # What came too late for the block is found by _pick_up.
-        self._send(request + feetech.read(servo_id, address, length), quiet=True)
+        self._send(request + feetech.sync_read(*ask, self._ids), quiet=True)
         self._sent += 1
-        self._asked = servo_id, length
+        _, self._asked = ask
 
     def _pick_up(self) -> bool:
-        """Take the answer to the second question, if one was asked, and all that came before it. An answer
+        """Take the answers to the second question, if one was asked, and all that came before them. An answer
         that is not here by now is missing."""
-        self.told, asked, self._asked = None, self._asked, None
-        if asked is None:
+        length, self._asked, self.told = self._asked, 0, {}
+        if not length:
             return False
-        servo_id, length = asked
         heard = self._hear()
-        if (
-            heard[:4] == bytes((0xFF, 0xFF, servo_id, length + 2))
-            and len(heard) == feetech.STATUS_BYTES + length
-            and sum(heard[2:]) & 0xFF == 0xFF  # the checksum is the inverted sum
-        ):
-            self.told = Told(servo_id, heard[5:-1])
-            self._answered[self._index[servo_id]] += 1
-            return True
-        reader = feetech.status_reader()
-        for packet in reader.feed(heard):
-            if packet.servo_id == servo_id and len(packet.parameters) == length and self.told is None:
-                self.told = Told(servo_id, bytes(packet.parameters))
-            elif packet.servo_id in self._index and len(packet.parameters) in (length, feetech.BLOCK_BYTES):
-                self._late[self._index[packet.servo_id]] += 1  # not our own request, which some adapters hear
-        reader.finish()
-        self._count_garbage(reader)
-        count = self._missing if self.told is None else self._answered
-        count[self._index[servo_id]] += 1
+        told = self._whole(heard, length)
+        if told is None:
+            told, reader = {}, feetech.status_reader()
+            for packet in reader.feed(heard):
+                size = len(packet.parameters)
+                if packet.servo_id in self._index and size == length and packet.servo_id not in told:
+                    told[packet.servo_id] = bytes(packet.parameters)
+                elif packet.servo_id in self._index and size in (length, feetech.BLOCK_BYTES):
+                    self._late[self._index[packet.servo_id]] += (
+                        1  # not our own request, which some adapters hear
+                    )
+            reader.finish()
+            self._count_garbage(reader)
+        for servo_id, index in self._index.items():
+            count = self._answered if servo_id in told else self._missing
+            count[index] += 1
+        self.told = told
         return True
+
+    def _whole(self, heard: bytes, length: int) -> dict[int, bytes] | None:
+        """All answers, if what was heard is those and nothing else: what nearly every tick is."""
+        size, told = feetech.STATUS_BYTES + length, {}
+        if len(heard) != size * len(self._ids):
+            return None
+        for at, servo_id in zip(range(0, len(heard), size), self._ids, strict=True):
+            one = heard[at : at + size]
+            # The checksum is the inverted sum of what is between the header and it.
+            if one[:4] != bytes((0xFF, 0xFF, servo_id, length + 2)) or sum(one[2:]) & 0xFF != 0xFF:
+                return None
+            told[servo_id] = one[5:-1]
+        return told
 
     def rename(self, servo_id: int, new_id: int) -> None:
         """Give the servo another id, for good. BusError if that id answers already, or does not afterwards.

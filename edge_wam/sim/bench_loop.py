@@ -41,8 +41,7 @@ RATES_HZ, LOADS = (50, 100, 200), ("idle", "busy")
 WORK_S = 0.001  # about what a tick of the robot takes, waiting for the bus left aside
 GOALS_BYTES = 8 + 6 * 3
 READ_BYTES = 8 + 6 + 6 * 21
-WATCH_BYTES = 8 + 16
-OUR_BYTES = READ_BYTES + WATCH_BYTES + GOALS_BYTES
+# Ours has a second question behind the goals (all servos' settings, 1.1 ms), which no cycle waits for.
 BLOCK_BYTES = READ_BYTES + GOALS_BYTES
 POSITIONS_BYTES = 8 + 6 + 6 * 8 + GOALS_BYTES
 EACH_BYTES = sum(8 + 6 + 6 * (6 + size) for size in ALL.values()) + GOALS_BYTES
@@ -218,7 +217,7 @@ def cycles(
     """Bus cycles by every client there is, a few of each in turn. Ours has a line to itself: a line is set up
     for all who have it open (act/tty.py)."""
     ours = _our_client(path, folder)
-    clients: dict[str, tuple[Cycles, int]] = {"edge_wam": (ours.cycles, OUR_BYTES)}
+    clients: dict[str, tuple[Cycles, int]] = {"edge_wam": (ours.cycles, BLOCK_BYTES)}
     opened = [ours]
     for name, registers, count in (
         ("scservo_sdk: positions", POSITION, POSITIONS_BYTES),

@@ -33,25 +33,34 @@ def tick(r):
 
 
 @pytest.mark.parametrize("index", range(6))
-def test_a_servo_that_restarts_is_seen_within_a_round_and_gets_its_settings_and_torque_back(index):
+def test_a_servo_that_restarts_is_seen_in_the_next_tick_and_gets_its_settings_and_torque_back(index):
     r = rig()
     r.arm.start()
     before = settings(r, index)
     restarted(r, index)
     assert settings(r, index) != before
-    names = [tick(r) for _ in range(7)]  # a round, and a tick for the last answer
-    assert [name for name in names if name] == [r.calibration.joints[index].name]
+    # The first tick asks behind its goals, the second has the answer.
+    assert [tick(r) for _ in range(4)] == ["", r.calibration.joints[index].name, "", ""]
     assert settings(r, index) == before
+
+
+def test_when_all_restart_they_are_given_theirs_back_one_a_tick():
+    r = rig()
+    r.arm.start()
+    before = [settings(r, index) for index in range(6)]
+    for index in range(6):
+        restarted(r, index)
+    assert [tick(r) for _ in range(8)] == ["", *(joint.name for joint in r.calibration.joints), ""]
+    assert [settings(r, index) for index in range(6)] == before
 
 
 def test_one_that_was_silent_is_looked_at_as_soon_as_it_answers():
     r = rig()
     r.arm.start()
     restarted(r, 4)
-    r.faults.drop(3, r.calibration.joints[4].id)
+    r.faults.drop(6, r.calibration.joints[4].id)  # two a tick: the block, and its settings
     for _ in range(3):
         assert tick(r) == ""
-        r.arm._turn = 0  # not its turn
     assert tick(r) == "wrist_roll"
 
 

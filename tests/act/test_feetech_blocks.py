@@ -114,7 +114,7 @@ def test_a_bus_that_only_has_the_careful_way_tells_and_counts_the_same(seed):
         seen = []
         for one in (quick, slow):
             block = one.bus.read_block()
-            one.bus.write_goals([2048] * 6, (servo, 40, 10))
+            one.bus.write_goals([2048] * 6, (40, 10))
             one.clock.advance(0.008)
             one.port.elapse(0.008)
             seen.append((block, one.bus.counts, one.bus.told))

@@ -267,9 +267,7 @@ def lerobot(robot, what, file):
         pytest.skip("LeRobot is not installed; try: make test")
     with PtyPort(robot.chain, wire_time=False) as wire:
         words = [str(ROOT / "tests/service/lerobot_bus.py"), str(bench_lerobot.PACKAGES)]
-        for _ in range(
-            4
-        ):  # their bus waits for milliseconds: on a busy machine servos are missing now and then
+        for _ in range(6):  # their bus waits for milliseconds: on a busy machine servos are missing
             done = subprocess.run(
                 [sys.executable, *words, robot.servos, wire.path, what, str(file)],
                 capture_output=True, text=True, timeout=100, cwd=ROOT, env={"PYTHONPATH": str(ROOT)},

@@ -81,7 +81,7 @@ def test_each_client_gets_the_rounds_it_was_promised_in_turns(monkeypatch):
     assert order == ["ours"] * 3 + ["theirs"] * 3 + (["ours"] * 10 + ["theirs"] * 10) * 2 + ["ours"] * 5 + [
         "theirs"
     ] * 5 + ["ours closed", "theirs closed"]
-    assert found[0].wire_ms > 2 * found[1].wire_ms > 0
+    assert found[0].wire_ms > 1.5 * found[1].wire_ms > 0
 
 
 CYCLICTEST = """# /dev/cpu_dma_latency set to 0us
