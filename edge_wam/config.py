@@ -19,9 +19,11 @@
     wrist = "sim-wrist"
 
     [voice]
-    engine = "auto"                         # auto: vosk if a model is found, else pocketsphinx
+    engine = "auto"                         # auto: vosk if a model is found, else pocketsphinx; whisper: that
+                                            # for STOP, and whisper for commands (in noise; English)
     language = "en"
     vosk_model = ""                         # folder; "": the usual places
+    whisper_model = ""                      # folder; "": the package that carries it
     device = ""                             # microphone: (part of) its name, "1234:abcd", number; "": usual
     confirm = "unsure"                      # ask back where something was left open; or always, never
     wake = ""                               # a word that a command must follow, as "robot"; "": none
@@ -71,7 +73,7 @@ from edge_wam.tomlfile import Scalar, Table
 SIMULATED = "sim"
 _FASTEST_BPS = {"feetech": 1_000_000, "dynamixel": 4_000_000}
 SERVOS = tuple(_FASTEST_BPS)  # act/families.py
-ENGINES = ("auto", "vosk", "pocketsphinx")
+ENGINES = ("auto", "vosk", "pocketsphinx", "whisper")
 IMAGES = ("jpeg", "png")  # of a recording
 _CAMERAS = (("front", "sim-front"), ("wrist", "sim-wrist"))
 
@@ -122,6 +124,7 @@ class VoiceConfig:
     answers: str
     missing: str
     keep_audio_mb: float
+    whisper_model: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,6 +279,7 @@ def _voice(table: Table) -> VoiceConfig:
         table.text("answers", "off", of=ANSWERS),
         table.text("missing", "refuse", of=("refuse", "allow")),
         table.number("keep_audio_mb", 0.0, low=0.0, high=100_000.0),
+        table.text("whisper_model", ""),
     )
     table.done()
     return made

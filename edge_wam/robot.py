@@ -366,6 +366,7 @@ def voice_settings(config: Config, manifest: Manifest) -> VoiceSettings:
         private_name("state"),
         str(state() / "heard"),
         voice.keep_audio_mb,
+        voice.whisper_model,
     )
 
 

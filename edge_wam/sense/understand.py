@@ -113,6 +113,10 @@ class Understanding:
             return Meaning(Act.REFUSE, why=f"not understood: {strange}")
         return Meaning(Act.REFUSE, why="could be several commands" if near else "no such command")
 
+    def phrases(self) -> list[str]:
+        """Every phrase of every command."""
+        return [text for texts in self._commands.values() for text in texts]
+
     def beside(self, wake: str = "") -> Beside:
         """What else a recogniser is to listen for: every phrase in other words, and the talk about it. Of the
         talk single short words are left out, where words are written apart: they are heard in everything."""
