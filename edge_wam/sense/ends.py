@@ -4,8 +4,8 @@ The voice detector of WebRTC (pocketsphinx brings it) takes a servo and the voic
 an utterance that never ends is never heard. So a frame counts only if it also stands out of the room: louder
 by MARGIN_DB than the quiet tenth of the last seconds.
 
-Silero's detector knows a servo from a voice. With it that is asked only where voices are most of what there is to
-hear: in noise the soft end of a word is kept, and in babble an utterance has an end.
+Silero's detector knows a servo from a voice. With it that is asked only where voices are most of what there
+is to hear: in noise the soft end of a word is kept, and in babble an utterance has an end.
 """
 
 from __future__ import annotations

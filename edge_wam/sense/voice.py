@@ -52,10 +52,10 @@ class Recogniser(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class VoiceSettings:
-    """What the voice process needs to know. engine: auto, vosk, pocketsphinx or whisper; vosk_model and whisper_model '' look in
-    the usual places; commands: what may be said for each in `language`; confirm and wake: see Dialogue;
-    answers: see Speaker; mailbox: name of a HEARD; state_box: of the STATE that says what is being done;
-    keep_in, keep_mb: see SoundKeeper (0: none)."""
+    """What the voice process needs to know. engine: auto, vosk, pocketsphinx or whisper; vosk_model and
+    whisper_model '' look in the usual places; commands: what may be said for each in `language`; confirm
+    and wake: see Dialogue; answers: see Speaker; mailbox: name of a HEARD; state_box: of the STATE that
+    says what is being done; keep_in, keep_mb: see SoundKeeper (0: none)."""
 
     engine: str
     language: str

@@ -3,8 +3,8 @@
     sound --+-- the recogniser of before: STOP, at once, and nothing else
             +-- ends of utterances (Silero's detector) -- whisper, beside -- done, asked about, or refused
 
-Whisper writes what it likes, in noise nonsense. But it can also be asked how likely a sentence sounds as what was
-said. So the commands near to what it wrote, and what it wrote itself, are weighed (`decide`): a command that
+Whisper writes what it likes, in noise nonsense. But it can also be asked how likely a sentence is, given the
+sound. So the commands near to what it wrote, and what it wrote itself, are weighed (`decide`): a command that
 leads all others by far, and is not much less likely than what was written freely, is done; one that is less
 likely than that is asked about; what turns a sentence around in what was written forbids both.
 """
@@ -36,10 +36,13 @@ _LEAD = 4.0
 _BEHIND_DONE, _BEHIND_ASKED = 2.0, 12.0
 _LIKELY = -6.0  # of the command itself, to be done
 _MORE_WORDS = 1  # that were written beyond the command's: the rest is no part of it
-_TURNED = 6.0  # what was written so far behind a command does not turn it around any more
+_BEHIND_TURNED = -6.0  # where that turns a sentence around, only one that is much likelier is asked about
 # Not every word that the understanding refuses: "but" is written for "put", "which" and "behind" for noise.
 _TURNS = frozenset(
-    "not no never don't didn't cannot can't without except who why how what did does should if then or".split()
+    (
+        *("not", "no", "never", "don't", "didn't", "cannot", "can't", "without", "except", "if"),
+        *("who", "why", "how", "what", "did", "does", "should"),
+    )
 )
 _NEAR = 3  # commands to weigh, near to each sentence that was written
 _LEAD_IN = 10  # frames before the first one that is a voice: consonants
@@ -68,10 +71,10 @@ class _Decoded(NamedTuple):
 
 
 class WhisperRecogniser:
-    """Commands by whisper, STOP by another recogniser. 0.7 s of a core for an utterance, on a thread of its own.
+    """Commands by whisper, STOP by another recogniser. 0.7 s of a core an utterance, on a thread of its own.
 
-    in_time_of_sound: for sound that is played faster than it was spoken: decode at once, and tell as much later,
-    in the time of the sound, as it took. beside_s: seconds of CPU that it has taken so.
+    in_time_of_sound: for sound that is played faster than it was spoken: decode at once, and tell as much
+    later, in the time of the sound, as it took. beside_s: seconds of CPU that it has taken so.
     """
 
     def __init__(self, folder: Path, stop: Listening, understanding: Understanding) -> None:
@@ -126,7 +129,9 @@ class WhisperRecogniser:
         found = []
         for words in self._stop.hear(block):
             stop = self.grammar.is_stop(words.text)
-            self._stopped = self._stopped or stop
+            if stop:
+                self._stopped = True
+                self._decoding.clear()  # said before STOP, and not to be done after it
             if stop or (words.final and self._told):
                 found.append(words)
             self._told = stop and not words.final
@@ -180,7 +185,7 @@ def decide(guesses: Guesses, meaning: Callable[[str], Meaning], is_stop: Callabl
     if is_stop(guesses.free):
         return guesses.free
     best: dict[Meaning, tuple[float, str]] = {}
-    none, against = -np.inf, -np.inf
+    none = -np.inf
     for text, score in guesses.every:
         what = meaning(text)
         if what.act is Act.DO or what.act in _ABOUT:
@@ -188,13 +193,13 @@ def decide(guesses: Guesses, meaning: Callable[[str], Meaning], is_stop: Callabl
             best[key] = max(best.get(key, (-np.inf, "")), (score, text))
         else:
             none = max(none, score)
-            against = against if _TURNS.isdisjoint(text.split()) else max(against, score)
     unknown = f"{UNKNOWN} {guesses.free}".strip()
     if not best:
         return unknown
     (score, text), *others = sorted(best.values(), reverse=True)
     lead = score - others[0][0] if others else np.inf
-    if lead < _LEAD or score < none - _BEHIND_ASKED or against > score - _TURNED:
+    turned = not _TURNS.isdisjoint(guesses.free.split()) and text != guesses.free
+    if lead < _LEAD or score < none - (_BEHIND_TURNED if turned else _BEHIND_ASKED):
         return unknown
     more = len(guesses.free.split()) - len(text.split())
     if score < none - _BEHIND_DONE or score < _LIKELY or more > _MORE_WORDS:

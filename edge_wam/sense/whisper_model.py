@@ -1,8 +1,8 @@
-"""whisper tiny.en, by CTranslate2: what was said in an utterance, and how likely each sentence would sound so.
+"""whisper tiny.en, by CTranslate2: what was said in an utterance, and how likely sentences are for its sound.
 
-Whisper hears 30 s at a time; it is given half of that, which is a quarter of the work, and hears a command as
-well. A sentence's score is the log probability of its tokens given the sound alone, without what the model was
-led to expect: sentences of one meaning can be weighed against those of another.
+Whisper hears 30 s at a time; it is given half of that: a quarter of the work, and a command is shorter.
+A sentence's score is the log probability of its tokens given the sound, without what the model was led to
+expect: so sentences of one meaning can be weighed against those of another.
 """
 
 from __future__ import annotations
