@@ -1,7 +1,7 @@
 """What edge_wam is and what it needs. Settings of tools stand in pyproject.toml.
 
     pip install -e '.[sim,voice]'        the simulated robot, no torch: what `make demo` installs
-    pip install -e '.[sim,voice,record,web,train,dev]'   everything, for `make test` and for training
+    pip install -e '.[sim,voice,whisper,record,web,train,dev]'   everything, for `make test` and for training
     pip install -e '.[voice,whisper]'    commands in noise: voice.engine = "whisper"
     pip install -e '.[jetson,voice]'     a Jetson Orin, after NVIDIA's own packages (see JETSON)
 
