@@ -121,3 +121,9 @@ def test_who_talks_for_four_seconds_after_a_pause_is_no_crowd():
     ends = told((False, 130), (True, 130), (False, 60))
     ((begin_s, end_s, _),) = utterances(ends, sound((20, 130), (1000, 130), (20, 60)))
     assert (begin_s, end_s) == (pytest.approx(130 * FRAME_S), pytest.approx(260 * FRAME_S))
+
+
+def test_who_speaks_first_of_all_is_no_crowd():
+    ends = told((True, 60), (False, 40))
+    ((_, end_s, _),) = utterances(ends, sound((2000, 40), (300, 20), (20, 40)))
+    assert end_s == pytest.approx(60 * FRAME_S)
