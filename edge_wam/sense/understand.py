@@ -147,6 +147,10 @@ class Understanding:
                 place = False
         return frozenset(found)
 
+    def phrases(self) -> list[str]:
+        """Every phrase of every command."""
+        return [text for texts in self._commands.values() for text in texts]
+
     def beside(self, wake: str = "") -> Beside:
         """What else a recogniser is to listen for: every phrase in other words, and the talk about it. Of the
         talk single short words are left out, where words are written apart: they are heard in everything."""

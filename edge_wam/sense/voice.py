@@ -31,8 +31,10 @@ from edge_wam.sense.speaker import Speaker
 from edge_wam.sense.sphinx_engine import SphinxRecogniser
 from edge_wam.sense.understand import Understanding
 from edge_wam.sense.vosk_engine import VARIABLE, VoskRecogniser, find_model
+from edge_wam.sense.whisper_engine import open_whisper
 from edge_wam.types import Words
 
+_ENGINES = ("auto", "vosk", "pocketsphinx", "whisper")
 _NOTHING = Beside()
 _POLL_S = 0.2
 _SILENT_S = 3.0  # a sound source that gives nothing, not even silence, for so long is gone
@@ -52,11 +54,11 @@ class Recogniser(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class VoiceSettings:
-    """What the voice process needs to know. engine: auto, vosk or pocketsphinx; vosk_model '' looks in
-    the usual places; commands: what may be said for each in `language`; confirm and wake: see Dialogue;
-    answers: see Speaker; mailbox: name of a HEARD; state_box: of the STATE that says what is being done;
-    keep_in, keep_mb: see SoundKeeper (0: none); push: whether a button has to be held, button and key: which
-    (button.source_of), talk_box: a TALK where others tell of theirs ('': none)."""
+    """What the voice process needs to know. engine: auto, vosk, pocketsphinx or whisper; vosk_model and
+    whisper_model '' look in the usual places; commands: what may be said for each in `language`; confirm
+    and wake: see Dialogue; answers: see Speaker; mailbox: name of a HEARD; state_box: of the STATE that
+    says what is being done; keep_in, keep_mb: see SoundKeeper (0: none); push: whether a button has to be
+    held, button and key: which (button.source_of), talk_box: a TALK where others tell of theirs ('' none)."""
 
     engine: str
     language: str
@@ -73,6 +75,7 @@ class VoiceSettings:
     button: str = ""
     key: int = 0
     talk_box: str = ""
+    whisper_model: str = ""
 
 
 class Spoken(NamedTuple):
@@ -83,15 +86,26 @@ class Spoken(NamedTuple):
 
 
 def open_recogniser(
-    engine: str, language: str, phrases: Sequence[str], vosk_model: str = "", beside: Beside = _NOTHING
+    engine: str,
+    language: str,
+    phrases: Sequence[str],
+    vosk_model: str = "",
+    beside: Beside = _NOTHING,
+    whisper_model: str = "",
+    understanding: Understanding | None = None,
 ) -> Recogniser:
-    """The recogniser of the settings. 'auto': Vosk if a model is found, else pocketsphinx.
+    """The recogniser of the settings. 'auto': Vosk if a model is found, else pocketsphinx. 'whisper': that,
+    beside what 'auto' is; understanding: its commands (None: each phrase is one).
 
     VoiceError if that one cannot hear this language, its package
     or model is missing, or one of the phrases has a word that it does not know.
     """
-    if engine not in ("auto", "vosk", "pocketsphinx"):
-        raise VoiceError(f"voice.engine: expected auto, vosk or pocketsphinx, found '{engine}'")
+    if engine not in _ENGINES:
+        raise VoiceError(f"voice.engine: expected one of {', '.join(_ENGINES)}, found '{engine}'")
+    if engine == "whisper":
+        stop = open_recogniser("auto", language, phrases, vosk_model, beside)
+        known = understanding or Understanding(language, [[phrase] for phrase in phrases])
+        return open_whisper(whisper_model, stop, known)
     if engine == "pocketsphinx":
         return SphinxRecogniser(language, phrases, beside)
     folder = find_model(language, vosk_model)
@@ -154,7 +168,15 @@ def voice_main(
     phrases = [phrase for command in settings.commands for phrase in command]
     understanding = Understanding(language, settings.commands)
     beside = understanding.beside(settings.wake)
-    recogniser = open_recogniser(settings.engine, language, phrases, settings.vosk_model, beside)
+    recogniser = open_recogniser(
+        settings.engine,
+        language,
+        phrases,
+        settings.vosk_model,
+        beside,
+        settings.whisper_model,
+        understanding,
+    )
     say(describe(recogniser))
     with contextlib.ExitStack() as stack:
         writer = HeardWriter(stack.enter_context(Mailbox.open(settings.mailbox, HEARD)))

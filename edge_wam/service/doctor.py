@@ -138,7 +138,13 @@ def _recogniser(config: Config) -> str:
     manifest = manifests.load(config.model.folder)
     voice = config.voice
     return describe(
-        open_recogniser(voice.engine, voice.language, manifest.phrases(voice.language), voice.vosk_model)
+        open_recogniser(
+            voice.engine,
+            voice.language,
+            manifest.phrases(voice.language),
+            voice.vosk_model,
+            whisper_model=voice.whisper_model,
+        )
     )
 
 

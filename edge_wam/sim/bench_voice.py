@@ -9,6 +9,7 @@ The one number that matters most is how often the arm does something that nobody
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import multiprocessing
 import os
@@ -25,6 +26,7 @@ from edge_wam.sense.dialogue import Dialogue
 from edge_wam.sense.understand import Understanding
 from edge_wam.sense.voice import open_recogniser
 from edge_wam.sense.vosk_engine import find_model
+from edge_wam.sense.whisper_engine import WhisperRecogniser
 from edge_wam.sim import corpus, score_voice, speakers
 from edge_wam.sim.conversation import Outcome, Quiet, converse, hush, judge
 from edge_wam.sim.corpus import BACKGROUND, CONDITIONS, Condition, Recording
@@ -84,7 +86,9 @@ class Task(NamedTuple):
     recordings: tuple[Recording, ...]
 
 
-_ENTRANTS = (Entrant("pocketsphinx", "en"), Entrant("vosk", "en"), Entrant("vosk", "zh"))
+_ENTRANTS = (
+    *(Entrant("pocketsphinx", "en"), Entrant("whisper", "en"), Entrant("vosk", "en"), Entrant("vosk", "zh")),
+)
 
 
 def chosen(only: Sequence[str], names: Sequence[str]) -> list[str]:
@@ -102,6 +106,8 @@ def entrants(vosk_model: str, only: Sequence[str]) -> tuple[list[Entrant], list[
             continue
         if engine == "vosk" and find_model(language, vosk_model) is None:
             left_out.append(f"{one.name}: no model; try: edge-wam fetch-voice {language}")
+        elif engine == "whisper" and importlib.util.find_spec("faster_whisper") is None:
+            left_out.append(f"{one.name}: not installed; try: pip install 'edge-wam[whisper]'")
         elif not speakers.installed(language):
             left_out.append(f"{one.name}: nobody speaks it; try: sudo apt install espeak-ng flite")
         else:
@@ -167,9 +173,14 @@ def listen(job: Job, task: Task) -> Listened:
 
     understanding = Understanding(language, [command.phrases[language] for command in manifest.commands])
     recogniser = open_recogniser(
-        entrant.engine, language, manifest.phrases(language), job.vosk_model, understanding.beside()
+        *(entrant.engine, language, manifest.phrases(language), job.vosk_model, understanding.beside()),
+        understanding=understanding,
     )
+    if isinstance(recogniser, WhisperRecogniser):
+        recogniser.in_time_of_sound = True
     found = converse(tape, recogniser, Dialogue(understanding, language), obey)
+    if isinstance(recogniser, WhisperRecogniser):
+        found = found._replace(cpu_s=found.cpu_s + recogniser.beside_s)
     if condition is None:
         quiet = hush(found, obey, entrant.name, task.background)
         return Listened(entrant.name, (), quiet, found.seconds, found.cpu_s)

@@ -95,3 +95,35 @@ def test_how_long_it_has_been_quiet_is_counted_from_the_last_frame_that_stood_ou
         ends.process(frame)
     assert ends.in_speech
     assert ends.quiet == 3
+
+
+def told(*frames_of):
+    """An end-pointer that is told which frames are a voice, as one who knows."""
+    marks = iter([mark for mark, count in frames_of for _ in range(count)])
+    return Ends(lambda frame: next(marks), knows_voices=True)
+
+
+def test_who_knows_voices_keeps_the_soft_end_of_a_word_in_noise():
+    ends = told((False, 100), (True, 40), (False, 60))
+    ((_, end_s, _),) = utterances(ends, sound((1000, 100), (2000, 30), (1100, 10), (1000, 60)))
+    assert end_s == pytest.approx(140 * FRAME_S)
+
+
+def test_where_voices_are_all_there_is_to_hear_speech_has_to_stand_out_of_them():
+    ends = told((True, 700))
+    found = utterances(ends, sound((500, 300), (2000, 40), (500, 360)))
+    begin_s, end_s, _ = found[-1]
+    assert begin_s == pytest.approx(300 * FRAME_S, abs=0.01)
+    assert end_s == pytest.approx(340 * FRAME_S, abs=0.01)
+
+
+def test_who_talks_for_four_seconds_after_a_pause_is_no_crowd():
+    ends = told((False, 130), (True, 130), (False, 60))
+    ((begin_s, end_s, _),) = utterances(ends, sound((20, 130), (1000, 130), (20, 60)))
+    assert (begin_s, end_s) == (pytest.approx(130 * FRAME_S), pytest.approx(260 * FRAME_S))
+
+
+def test_who_speaks_first_of_all_is_no_crowd():
+    ends = told((True, 60), (False, 40))
+    ((_, end_s, _),) = utterances(ends, sound((2000, 40), (300, 20), (20, 40)))
+    assert end_s == pytest.approx(60 * FRAME_S)
