@@ -13,8 +13,9 @@ import pytest
 pexpect = pytest.importorskip("pexpect")
 
 PROGRAM = """
-import os, sys, termios, time
+import os, signal, sys, termios, time
 from edge_wam.spacebar import space_bar
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
 before = termios.tcgetattr(0)
 times = []
 try:
