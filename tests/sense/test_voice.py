@@ -255,7 +255,7 @@ def test_a_language_without_stop_words_is_refused():
 @pytest.mark.parametrize(
     ("engine", "language", "model", "says"),
     [
-        ("siri", "en", "", "auto, vosk, pocketsphinx or whisper"),
+        ("siri", "en", "", "auto, vosk, pocketsphinx, whisper"),
         ("pocketsphinx", "zh", "", "hears 'en' only"),
         ("vosk", "en", "", "edge-wam fetch-voice en"),
         ("auto", "zh", "", "no Vosk model for 'zh'"),
