@@ -27,6 +27,7 @@
     wake = ""                               # a word that a command must follow, as "robot"; "": none
     answers = "off"                         # off, sounds, or speech (by espeak-ng)
     keep_audio_mb = 0.0                     # sound of what was heard, kept in heard/ of the state folder
+    stop_spotter = true                     # an ear of its own for STOP (models/stop), beside the recogniser
     missing = "refuse"                      # or allow: without a voice it starts, says so, and tries again
 
     [stale]                                 # how long each source may be silent
@@ -111,7 +112,8 @@ class CameraConfig:
 @dataclass(frozen=True, slots=True)
 class VoiceConfig:
     """The recogniser, its language, and where it hears; when it asks back, the word that calls it, and how it
-    answers; whether it may be missing; how much sound is kept. '' leaves a choice to the machine."""
+    answers; whether it may be missing; how much sound is kept; whether STOP has an ear of its own. '' leaves
+    a choice to the machine."""
 
     engine: str
     language: str
@@ -122,6 +124,7 @@ class VoiceConfig:
     answers: str
     missing: str
     keep_audio_mb: float
+    stop_spotter: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,6 +279,7 @@ def _voice(table: Table) -> VoiceConfig:
         table.text("answers", "off", of=ANSWERS),
         table.text("missing", "refuse", of=("refuse", "allow")),
         table.number("keep_audio_mb", 0.0, low=0.0, high=100_000.0),
+        table.yes("stop_spotter", True),
     )
     table.done()
     return made

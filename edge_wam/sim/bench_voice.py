@@ -22,8 +22,10 @@ import numpy as np
 from edge_wam import manifest as manifests
 from edge_wam.errors import VoiceError
 from edge_wam.sense.dialogue import Dialogue
+from edge_wam.sense.grammar import STOP_WORDS, Grammar, make_grammar
+from edge_wam.sense.sound import Block
 from edge_wam.sense.understand import Understanding
-from edge_wam.sense.voice import open_recogniser
+from edge_wam.sense.voice import Recogniser, open_recogniser, open_spotter
 from edge_wam.sense.vosk_engine import find_model
 from edge_wam.sim import corpus, score_voice, speakers
 from edge_wam.sim.conversation import Outcome, Quiet, converse, hush, judge
@@ -40,7 +42,7 @@ _QUICK_VOICES, _QUICK_CONDITIONS = 4, ("clean", "servos 10 dB")
 
 
 class Entrant(NamedTuple):
-    """A recogniser for a language."""
+    """A recogniser for a language, beside the STOP spotter if that is used; `spotter` is that one alone."""
 
     engine: str
     language: str
@@ -64,12 +66,13 @@ class Listened(NamedTuple):
 
 
 class Job(NamedTuple):
-    """What a worker process needs."""
+    """What a worker process needs. spotter: the folder of its model ('' none)."""
 
     model: str
     vosk_model: str
     seed: int
     quick: bool
+    spotter: str = ""
 
 
 class Task(NamedTuple):
@@ -84,7 +87,11 @@ class Task(NamedTuple):
     recordings: tuple[Recording, ...]
 
 
-_ENTRANTS = (Entrant("pocketsphinx", "en"), Entrant("vosk", "en"), Entrant("vosk", "zh"))
+_ALONE = "spotter"
+_ENTRANTS = (
+    *(Entrant("pocketsphinx", "en"), Entrant("vosk", "en"), Entrant("vosk", "zh")),
+    *(Entrant(_ALONE, "en"), Entrant(_ALONE, "zh")),
+)
 
 
 def chosen(only: Sequence[str], names: Sequence[str]) -> list[str]:
@@ -92,13 +99,14 @@ def chosen(only: Sequence[str], names: Sequence[str]) -> list[str]:
     return [name for name in names if any(word in name for word in only)] or list(names)
 
 
-def entrants(vosk_model: str, only: Sequence[str]) -> tuple[list[Entrant], list[str]]:
-    """Every recogniser that this machine has, by language; and what is left out, and why."""
+def entrants(vosk_model: str, only: Sequence[str], spotter: bool = False) -> tuple[list[Entrant], list[str]]:
+    """Every recogniser that this machine has, by language, and the spotter if it is used; and what is left
+    out, and why."""
     found, left_out = [], []
     names = chosen(only, [one.name for one in _ENTRANTS])
     for one in _ENTRANTS:
         engine, language = one
-        if one.name not in names:
+        if one.name not in names or (engine == _ALONE and not spotter):
             continue
         if engine == "vosk" and find_model(language, vosk_model) is None:
             left_out.append(f"{one.name}: no model; try: edge-wam fetch-voice {language}")
@@ -148,6 +156,23 @@ def tasks(
     return [found[i] for i in order]
 
 
+class Deaf:
+    """A recogniser that hears nothing: beside it the spotter is alone."""
+
+    def __init__(self, language: str) -> None:
+        self.name = "nobody"
+        self.grammar: Grammar = make_grammar(
+            language, STOP_WORDS[language], lambda word: True, list, self.name
+        )
+
+    def hear(self, block: Block) -> list[Words]:
+        del block
+        return []
+
+    def expect_reply(self, asked: bool) -> None:
+        del asked
+
+
 def listen(job: Job, task: Task) -> Listened:
     """Make a tape, listen to it with a recogniser that has heard nothing before, and judge."""
     entrant, condition, who = task.entrant, task.condition, "people"
@@ -166,10 +191,13 @@ def listen(job: Job, task: Task) -> Listened:
         return None if command is None else command.id
 
     understanding = Understanding(language, [command.phrases[language] for command in manifest.commands])
-    recogniser = open_recogniser(
-        entrant.engine, language, manifest.phrases(language), job.vosk_model, understanding.beside()
-    )
-    found = converse(tape, recogniser, Dialogue(understanding, language), obey)
+    recogniser: Recogniser = Deaf(language)
+    if entrant.engine != _ALONE:
+        recogniser = open_recogniser(
+            entrant.engine, language, manifest.phrases(language), job.vosk_model, understanding.beside()
+        )
+    spotter = open_spotter(job.spotter, language, print)
+    found = converse(tape, recogniser, Dialogue(understanding, language), obey, spotter=spotter)
     if condition is None:
         quiet = hush(found, obey, entrant.name, task.background)
         return Listened(entrant.name, (), quiet, found.seconds, found.cpu_s)
@@ -200,17 +228,22 @@ def main(
     people: Path | None = None,
     language: str = "en",
     picture: Path | None = None,
+    spotter: str = "",
 ) -> int:
     """The command."""
     files = corpus.recordings(people) if people is not None else []
-    those, left_out = entrants(vosk_model, only)
+    those, left_out = entrants(vosk_model, only, bool(spotter))
     for line in left_out:
         print(f"left out: {line}")
     todo = tasks(those, seed, quick, files, language, only)
-    heard = list(run(Job(str(model), vosk_model, seed, quick), todo, workers))
+    heard = list(run(Job(str(model), vosk_model, seed, quick, spotter), todo, workers))
     found = score_voice.figures(heard)
     print(score_voice.table(found))
     if picture is not None:
         score_voice.plot(found, picture)
-    print(json.dumps({"seed": seed, "quick": quick, "entrants": found}, ensure_ascii=False))
+    print(
+        json.dumps(
+            {"seed": seed, "quick": quick, "spotter": bool(spotter), "entrants": found}, ensure_ascii=False
+        )
+    )
     return 0
