@@ -151,6 +151,7 @@ def _voice(config: Config, arguments: argparse.Namespace) -> int:
         config.voice.language,
         arguments.plot,
         str(home() / STOP_MODEL) if config.voice.stop_spotter else "",
+        arguments.stops,
     )
     return code
 

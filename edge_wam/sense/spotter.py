@@ -32,7 +32,7 @@ STRIDE, TAPS_IN, TAPS = 2, 5, 5  # of the first layer, in frames; of the others,
 STEP_S = STRIDE * HOP / RATE_HZ
 _AGAIN_S = 1.0  # one word is told once
 STOP_MODEL = "models/stop"
-WEIGHTS, MANIFEST = "weights.safetensors", "manifest.toml"
+WEIGHTS, MANIFEST = "weights.safetensors", "spotter.toml"
 FORMAT = 1
 LANGUAGES = ("en", "zh")  # the order of the network's outputs
 
@@ -190,9 +190,20 @@ class Spotter:
     def hear(self, block: Block) -> bool:
         """Feed a block; whether a STOP was heard in it."""
         found = False
-        for logit in self._network.hear(self._features.hear(block.samples))[:, self._column]:
-            self._quiet_steps -= 1
-            if logit > self._logit:
-                found |= self._quiet_steps <= 0
-                self._quiet_steps = round(_AGAIN_S / STEP_S)
+        for logit in self.steps(block.samples):
+            found |= self.fires(float(logit))
         return found
+
+    def steps(self, samples: SoundArray) -> Array:
+        """(N,) int16 more; how sure it is at every step that is whole by now, as logits."""
+        found: Array = self._network.hear(self._features.hear(samples))[:, self._column]
+        return found
+
+    def fires(self, logit: float) -> bool:
+        """Whether the next step tells a STOP: is sure enough, for the first time in a second."""
+        self._quiet_steps -= 1
+        if logit <= self._logit:
+            return False
+        fresh = self._quiet_steps <= 0
+        self._quiet_steps = round(_AGAIN_S / STEP_S)
+        return fresh

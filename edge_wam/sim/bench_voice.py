@@ -36,7 +36,7 @@ from edge_wam.types import Words
 BACKGROUND_S = {"silence": 600.0, "servos": 600.0, "music": 600.0, "babble": 3600.0, "talk": 1800.0}
 QUICK_S = 30.0  # of each background, with --quick
 _PART_S = 300.0  # of a background in one piece
-_CLEAN_TAKES = 3
+_CLEAN_TAKES = len(speakers.MANNERS)
 _RECORDINGS_A_TAPE = 40
 _QUICK_VOICES, _QUICK_CONDITIONS = 4, ("clean", "servos 10 dB")
 
@@ -66,13 +66,15 @@ class Listened(NamedTuple):
 
 
 class Job(NamedTuple):
-    """What a worker process needs. spotter: the folder of its model ('' none)."""
+    """What a worker process needs. spotter: the folder of its model ('' none); stops: nothing is said but
+    STOP."""
 
     model: str
     vosk_model: str
     seed: int
     quick: bool
     spotter: str = ""
+    stops: bool = False
 
 
 class Task(NamedTuple):
@@ -126,6 +128,7 @@ def tasks(
     people: Sequence[Recording] = (),
     language: str = "en",
     only: Sequence[str] = (),
+    stops: bool = False,
 ) -> list[Task]:
     """Every tape, in an order that mixes entrants, voices and conditions; of conditions, voices and
     backgrounds those that hold a word of `only`, where any does."""
@@ -140,7 +143,7 @@ def tasks(
         voices = [voice for voice in installed if voice.name in names]
         for voice in voices[:: -(-len(voices) // _QUICK_VOICES)] if quick else voices:
             for condition in conditions:
-                takes = _CLEAN_TAKES if condition.name == "clean" and not quick else 1
+                takes = _CLEAN_TAKES if (condition.name == "clean" or stops) and not quick else 1
                 place = speakers.VOICES.index(voice)
                 found += [Task(entrant, place, condition, "", take, 0.0, ()) for take in range(takes)]
         if entrant.language == language and people:
@@ -181,7 +184,11 @@ def listen(job: Job, task: Task) -> Listened:
         tape = corpus.background(task.background, language, task.seconds, task.part, job.seed)
     elif task.voice is not None:
         voice: Voice = speakers.VOICES[task.voice]
-        tape, who = corpus.spoken(voice, condition, task.part, job.seed, job.quick), voice.name
+        who = voice.name
+        if job.stops:
+            tape = corpus.stops(voice, condition, task.part, job.seed)
+        else:
+            tape = corpus.spoken(voice, condition, task.part, job.seed, job.quick)
     else:
         tape = corpus.recorded(task.recordings, language, condition, task.part, job.seed)
     manifest = manifests.load(Path(job.model))
@@ -229,14 +236,15 @@ def main(
     language: str = "en",
     picture: Path | None = None,
     spotter: str = "",
+    stops: bool = False,
 ) -> int:
     """The command."""
     files = corpus.recordings(people) if people is not None else []
     those, left_out = entrants(vosk_model, only, bool(spotter))
     for line in left_out:
         print(f"left out: {line}")
-    todo = tasks(those, seed, quick, files, language, only)
-    heard = list(run(Job(str(model), vosk_model, seed, quick, spotter), todo, workers))
+    todo = tasks(those, seed, quick, files, language, only, stops)
+    heard = list(run(Job(str(model), vosk_model, seed, quick, spotter, stops), todo, workers))
     found = score_voice.figures(heard)
     print(score_voice.table(found))
     if picture is not None:

@@ -24,14 +24,16 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from safetensors.numpy import save_file as save_arrays
+from safetensors.numpy import save as save_arrays
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from edge_wam import tomlfile
 from edge_wam.sense import spotter
-from edge_wam.sense.spotter import BANDS, LANGUAGES, STRIDE, TAPS, TAPS_IN
+from edge_wam.sense.sound import RATE_HZ
+from edge_wam.sense.spotter import BANDS, LANGUAGES, STRIDE, TAPS, TAPS_IN, Model
+from edge_wam.train.stop_data import BACKGROUNDS, Studio, stream
 
 WIDTH, DILATIONS = 64, (1, 1, 2, 2, 4, 4)
 EARLY, LATE = 3, 7  # steps before and after the end of the word in which it is to be told
@@ -239,11 +241,34 @@ def look(data: Path, out: Path) -> None:
             )
 
 
+THRESHOLDS = (0.3, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99)
+
+
+def quiet(out: Path, people: Path, minutes: float, seed: int) -> None:
+    """False STOPs an hour in what others say and do, in voices kept for that, by threshold."""
+    arrays, studio = read(out).arrays(), Studio.for_validation(people, seed)
+    print("             ", *(f"{threshold:6.2f}" for threshold in THRESHOLDS))
+    for language in LANGUAGES:
+        for kind in BACKGROUNDS:
+            sound, counts = stream(studio, kind, language, 60 * minutes, seed), []
+            for threshold in THRESHOLDS:
+                ear = spotter.Spotter(Model(arrays, DILATIONS, {}), language, threshold)
+                if not counts:
+                    logits = _logits(ear, sound)
+                counts.append(sum(map(ear.fires, logits)))
+            print(f"{language} {kind:9s} ", *(f"{60 * count / minutes:6.1f}" for count in counts), flush=True)
+
+
+def _logits(ear: spotter.Spotter, sound: NDArray[np.int16]) -> NDArray[np.float32]:
+    piece = 10 * RATE_HZ
+    return np.concatenate([ear.steps(sound[at : at + piece]) for at in range(0, len(sound), piece)])
+
+
 def export(out: Path, model: Path, thresholds: dict[str, float]) -> None:
     """models/stop: the weights as sense/spotter.py reads them, and its manifest."""
     model.mkdir(parents=True, exist_ok=True)
     net = read(out)
-    save_arrays(net.arrays(), model / spotter.WEIGHTS)
+    (model / spotter.WEIGHTS).write_bytes(save_arrays(net.arrays()))
     content: dict[str, tomlfile.Value] = {
         "format": spotter.FORMAT,
         "dilations": list(net.dilations),
@@ -258,10 +283,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("train", "look", "export"))
+    parser.add_argument("what", choices=("train", "look", "quiet", "export"))
     parser.add_argument("--data", type=Path, default=Path("runs/stop/data"))
     parser.add_argument("--out", type=Path, default=Path("runs/stop/train"))
     parser.add_argument("--model", type=Path, default=Path("models/stop"))
+    parser.add_argument("--people", type=Path, default=Path("runs/stop/people"))
+    parser.add_argument("--minutes", type=float, default=20.0)
     parser.add_argument("--steps", type=int, default=3_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threshold-en", type=float, default=0.9)
@@ -271,6 +298,8 @@ def main() -> None:
         train(args.data, args.out, args.steps, args.seed)
     elif args.what == "look":
         look(args.data, args.out)
+    elif args.what == "quiet":
+        quiet(args.out, args.people, args.minutes, args.seed)
     else:
         export(args.out, args.model, {"en": args.threshold_en, "zh": args.threshold_zh})
 

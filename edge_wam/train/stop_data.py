@@ -144,6 +144,11 @@ class Studio:
         made += [knocks(count, rng) for _ in range(3)]
         self._noises = [one.astype(np.float32) for one in made]
 
+    @classmethod
+    def for_validation(cls, people: Path, seed: int) -> Studio:
+        """In voices that nothing was trained on."""
+        return cls([seed, 2_000], True, _people(people, validation=True))
+
     def clip(self) -> tuple[Whole, int, int]:
         """(SAMPLES,) of full scale 1, the language's number, and the sample at which STOP ends (-1: none)."""
         rng, draw = self._rng, self._rng.random()
@@ -194,6 +199,27 @@ class Studio:
         return total * (wanted / level)
 
 
+BACKGROUNDS = ("talk", "babble", "motors", "music")
+
+
+def stream(studio: Studio, kind: str, language: str, seconds: float, seed: int) -> NDArray[np.int16]:
+    """A long piece in which nobody says STOP, as loud as somebody near; for counting what is heard there."""
+    rng, count = np.random.default_rng([seed, BACKGROUNDS.index(kind)]), int(seconds * RATE_HZ)
+    talk = studio.talk[language]
+    talkers: list[noise.Talk] = [lambda r: talk[int(r.integers(len(talk)))].samples.astype(float)]
+    if kind == "talk":
+        sound = noise.monologue(count, rng, talkers, (0.4, 1.5))
+    else:
+        makers = {
+            "babble": lambda n, r: noise.babble(n, r, talkers * 6),
+            "motors": motors,
+            "music": noise.music,
+        }
+        piece = 60 * RATE_HZ
+        sound = np.concatenate([makers[kind](piece, rng) for _ in range(-(-count // piece))])[:count]
+    return np.clip(2_300 * sound + rng.normal(0, 16, count), -32768, 32767).astype(np.int16)
+
+
 def shard(
     seed: list[int], people: dict[str, list[Utterance]], validation: bool, clips: int
 ) -> dict[str, NDArray]:
@@ -209,6 +235,16 @@ def shard(
     return {"features": features, "language": languages, "end": ends}
 
 
+def _people(folder: Path, validation: bool) -> dict[str, list[Utterance]]:
+    """Every seventh sentence is kept for validation."""
+    return {
+        language: [
+            one for i, one in enumerate(stop_people.load(folder, language)) if (i % 7 == 0) == validation
+        ]
+        for language in LANGUAGES
+    }
+
+
 def make(folder: Path, people: Path, shards: int, seed: int, validation: int = 1) -> None:
     """Shards that are not there yet; and `validation` more, in voices kept for that."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -216,15 +252,7 @@ def make(folder: Path, people: Path, shards: int, seed: int, validation: int = 1
         path = folder / f"shard-{number:03d}.npz"
         if path.exists():
             continue
-        # Of people every seventh sentence is kept for validation.
-        some = {
-            language: [
-                one
-                for i, one in enumerate(stop_people.load(people, language))
-                if (i % 7 == 0) == (number < 0)
-            ]
-            for language in LANGUAGES
-        }
+        some = _people(people, number < 0)
         made = shard([seed, number + 1_000], some, number < 0, CLIPS)
         part = path.with_suffix(".part.npz")
         np.savez(part, **made)
