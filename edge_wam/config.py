@@ -27,7 +27,7 @@
     wake = ""                               # a word that a command must follow, as "robot"; "": none
     answers = "off"                         # off, sounds, or speech (by espeak-ng)
     keep_audio_mb = 0.0                     # sound of what was heard, kept in heard/ of the state folder
-    stop_spotter = true                     # an ear of its own for STOP (models/stop), beside the recogniser
+    stop_spotter = false                    # an ear for STOP beside the recogniser (models/stop: a trial)
     missing = "refuse"                      # or allow: without a voice it starts, says so, and tries again
 
     [stale]                                 # how long each source may be silent
@@ -279,7 +279,7 @@ def _voice(table: Table) -> VoiceConfig:
         table.text("answers", "off", of=ANSWERS),
         table.text("missing", "refuse", of=("refuse", "allow")),
         table.number("keep_audio_mb", 0.0, low=0.0, high=100_000.0),
-        table.yes("stop_spotter", True),
+        table.yes("stop_spotter", False),
     )
     table.done()
     return made

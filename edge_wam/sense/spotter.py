@@ -101,11 +101,20 @@ class Network:
         self._into, self._into_bias = arrays["into"], arrays["into_bias"]
         width = self._into.shape[1]
         self._layers = [
-            Layer(*(arrays[f"{i}.{name}"] for name in Layer._fields[:-1]), dilation)
+            Layer(
+                arrays[f"{i}.along"],
+                arrays[f"{i}.along_bias"],
+                arrays[f"{i}.across"],
+                arrays[f"{i}.across_bias"],
+                dilation,
+            )
             for i, dilation in enumerate(dilations)
         ]
         self._out, self._out_bias = arrays["out"], arrays["out_bias"]
-        shapes = [(self._into, (TAPS_IN * BANDS, width)), (self._out, (width, len(LANGUAGES)))]
+        shapes: list[tuple[Array, tuple[int, ...]]] = [
+            (self._into, (TAPS_IN * BANDS, width)),
+            (self._out, (width, len(LANGUAGES))),
+        ]
         for layer in self._layers:
             shapes += [(layer.along, (TAPS, width)), (layer.across, (width, width))]
             shapes += [(layer.along_bias, (width,)), (layer.across_bias, (width,))]

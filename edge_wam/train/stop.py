@@ -67,7 +67,7 @@ class StopNet(nn.Module):
             y = sum(self.along[i][k] * whole[:, k * dilation : k * dilation + steps] for k in range(TAPS))
             y = F.relu(_normed(self.along_norm[i], y))
             x = F.relu(x + _normed(self.across_norm[i], self.across[i](y)))
-        return self.out(x)
+        return self.out(F.dropout(x, 0.2, self.training))
 
     def arrays(self) -> dict[str, NDArray[np.float32]]:
         """What sense/spotter.py runs: the norms folded into the layers before them."""
@@ -131,15 +131,18 @@ class Clips:
 
 
 def masked(frames: Tensor, rng: np.random.Generator) -> Tensor:
-    """Some clips without some bands, or some frames (SpecAugment: Park et al. 2019)."""
+    """Clips without some bands or frames (SpecAugment: Park et al. 2019), and with a floor of noise: what
+    espeak-ng leaves perfectly silent within a word is not so in voices of people."""
     for one in frames:
-        if rng.random() < 0.3:
-            at = int(rng.integers(0, BANDS - 6))
-            one[:, at : at + int(rng.integers(1, 7))] = 0
-        if rng.random() < 0.15:
+        for _ in range(int(rng.integers(0, 3))):
+            at = int(rng.integers(0, BANDS - 8))
+            one[:, at : at + int(rng.integers(1, 9))] = 0
+        if rng.random() < 0.2:
             at = int(rng.integers(0, len(one) - 8))
             one[at : at + int(rng.integers(1, 6))] = 0
-    return frames
+        one *= float(rng.uniform(0.8, 1.2))
+    floor = torch.from_numpy(rng.uniform(0, 0.35, (len(frames), 1, 1)).astype(np.float32))
+    return frames + floor * torch.randn(frames.shape).abs()
 
 
 def train(data: Path, out: Path, steps: int, seed: int, batch: int = BATCH, of: int = 0) -> None:

@@ -31,7 +31,7 @@ _FRESH = 1_600  # sentences a shard, new ones
 _NOISE_S = 12.0
 _POSITIVE, _SPEECH = 0.45, 0.87  # of clips: those with STOP; those with any sentence
 
-Whole = NDArray[np.floating[Any]]
+Whole = NDArray[Any]
 
 
 # --- noises ---------------------------------------------------------------------------------
@@ -135,7 +135,7 @@ class Studio:
                 found[one.stop_end is not None] += [one] * 2
             self.talk[language], self.stops[language] = found
         every = [one for talk_of in self.talk.values() for one in talk_of]
-        made = [noise.servos(count, rng) for _ in range(4)]
+        made: list[Whole] = [noise.servos(count, rng) for _ in range(4)]
         made += [noise.pink(count, rng) for _ in range(2)]
         made += [coloured(count, rng) for _ in range(5)]
         made += [motors(count, rng) for _ in range(5)]
@@ -222,7 +222,7 @@ def stream(studio: Studio, kind: str, language: str, seconds: float, seed: int) 
 
 def shard(
     seed: list[int], people: dict[str, list[Utterance]], validation: bool, clips: int
-) -> dict[str, NDArray]:
+) -> dict[str, Any]:
     """features (N, FRAMES, BANDS) float16, language (N,), end (N,) in frames, -1 for none."""
     studio = Studio(seed, validation, people)
     features = np.empty((clips, FRAMES, BANDS), np.float16)

@@ -33,7 +33,7 @@ from edge_wam.sim import speakers
 from edge_wam.sim.speakers import Manner, Voice, stop_word
 from edge_wam.train.stop_words import Talk, dictionary, with_stop
 
-Sound = NDArray[np.float32]
+Sound = NDArray[Any]  # float32
 
 # Variants that the bench speaks with, by language; without a variant it speaks, too.
 HELD_OUT = {
@@ -158,7 +158,8 @@ class Voices:
 
 
 def _batch(validation: bool, language: str, stop: bool, count: int, seed: list[int]) -> list[Utterance]:
-    voices, talk, rng, found = Voices(validation), Talk(), np.random.default_rng(seed), []
+    voices, talk, rng = Voices(validation), Talk(), np.random.default_rng(seed)
+    found: list[Utterance] = []
     while len(found) < count:
         text = with_stop(language, rng) if stop else talk.sentence(language, rng)
         with contextlib.suppress(VoiceError):
