@@ -22,7 +22,7 @@ import numpy as np
 from edge_wam import manifest as manifests
 from edge_wam.errors import VoiceError
 from edge_wam.sense.dialogue import Dialogue
-from edge_wam.sense.grammar import STOP_WORDS, Grammar, make_grammar
+from edge_wam.sense.grammar import Grammar, make_grammar
 from edge_wam.sense.sound import Block
 from edge_wam.sense.understand import Understanding
 from edge_wam.sense.voice import Recogniser, open_recogniser, open_spotter
@@ -162,11 +162,9 @@ def tasks(
 class Deaf:
     """A recogniser that hears nothing: beside it the spotter is alone."""
 
-    def __init__(self, language: str) -> None:
+    def __init__(self, language: str, phrases: Sequence[str]) -> None:
         self.name = "nobody"
-        self.grammar: Grammar = make_grammar(
-            language, STOP_WORDS[language], lambda word: True, list, self.name
-        )
+        self.grammar: Grammar = make_grammar(language, phrases, lambda word: True, list, self.name)
 
     def hear(self, block: Block) -> list[Words]:
         del block
@@ -198,7 +196,7 @@ def listen(job: Job, task: Task) -> Listened:
         return None if command is None else command.id
 
     understanding = Understanding(language, [command.phrases[language] for command in manifest.commands])
-    recogniser: Recogniser = Deaf(language)
+    recogniser: Recogniser = Deaf(language, manifest.phrases(language))
     if entrant.engine != _ALONE:
         recogniser = open_recogniser(
             entrant.engine, language, manifest.phrases(language), job.vosk_model, understanding.beside()

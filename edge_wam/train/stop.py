@@ -160,6 +160,7 @@ def train(data: Path, out: Path, steps: int, seed: int, batch: int = BATCH, of: 
     began, losses = time.monotonic(), []
     for step in (bar := tqdm(range(first, steps), initial=first, total=steps, desc="stop", unit="step")):
         rng = np.random.default_rng([seed, step])
+        torch.manual_seed(seed + step)  # a run that goes on is the run that was not ended
         if step % SAVE_EVERY == 0:
             clips = Clips(data)  # more may have been made since
         done = step / (of or steps)
@@ -220,7 +221,7 @@ def read(out: Path) -> StopNet:
 def look(data: Path, out: Path) -> None:
     """Of the validation clips: STOPs heard, and clips without one that fire, by threshold."""
     clips, model = Clips(data, validation=True), read(out)
-    own, at = [], []
+    own: list[Tensor] = []
     for first in range(0, len(clips), 250):
         frames, language, end = clips.batch(np.arange(first, min(first + 250, len(clips))))
         own.append(model(frames)[torch.arange(len(end)), :, language])
@@ -253,7 +254,8 @@ def quiet(out: Path, people: Path, minutes: float, seed: int) -> None:
     print("             ", *(f"{threshold:6.2f}" for threshold in THRESHOLDS))
     for language in LANGUAGES:
         for kind in BACKGROUNDS:
-            sound, counts = stream(studio, kind, language, 60 * minutes, seed), []
+            sound = stream(studio, kind, language, 60 * minutes, seed)
+            counts: list[int] = []
             for threshold in THRESHOLDS:
                 ear = spotter.Spotter(Model(arrays, DILATIONS, {}), language, threshold)
                 if not counts:
