@@ -73,16 +73,15 @@ class StopNet(nn.Module):
         """What sense/spotter.py runs: the norms folded into the layers before them."""
         found = {}
 
-        def fold(weight: Tensor, norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
+        def fold(weight: Any, norm: Any) -> tuple[Tensor, Tensor]:  # torch's modules hold Any
             gain = norm.weight / torch.sqrt(norm.running_var + norm.eps)
             return weight * gain, norm.bias - norm.running_mean * gain
 
         found["into"], found["into_bias"] = fold(self.into.weight.T, self.into_norm)
         for i in range(len(self.dilations)):
             found[f"{i}.along"], found[f"{i}.along_bias"] = fold(self.along[i], self.along_norm[i])
-            found[f"{i}.across"], found[f"{i}.across_bias"] = fold(
-                self.across[i].weight.T, self.across_norm[i]
-            )
+            across: Any = self.across[i]
+            found[f"{i}.across"], found[f"{i}.across_bias"] = fold(across.weight.T, self.across_norm[i])
         found["out"], found["out_bias"] = self.out.weight.T, self.out.bias
         return {name: np.ascontiguousarray(one.detach().numpy()) for name, one in found.items()}
 

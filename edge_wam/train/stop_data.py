@@ -187,7 +187,7 @@ class Studio:
 
     def _around(self, rng: np.random.Generator, loud: float, where: slice, quiet: bool) -> Whole:
         """What else is heard, 2 to 30 dB below `loud` within `where`; none in a quarter of `quiet` clips."""
-        total = np.zeros(SAMPLES, np.float32)
+        total: Whole = np.zeros(SAMPLES, np.float32)
         if quiet and rng.random() < 0.25:
             return total
         for _ in range(1 if rng.random() < 0.75 else 2):
