@@ -142,7 +142,7 @@ class Studio:
         made += [_babble(count, rng, every) for _ in range(6)]
         made += [noise.music(count, rng) for _ in range(2)]
         made += [knocks(count, rng) for _ in range(3)]
-        self._noises = [one.astype(np.float32) for one in made]
+        self._noises: list[Whole] = [one.astype(np.float32) for one in made]
 
     @classmethod
     def for_validation(cls, people: Path, seed: int) -> Studio:
