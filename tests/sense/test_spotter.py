@@ -105,11 +105,12 @@ def test_what_is_no_model_is_refused_in_one_line(model, tmp_path):
     assert load(tmp_path).thresholds == model.thresholds
 
 
-# Voices that nothing was trained on. Those of flite and festival it does not hear yet (LOG.md).
+# Voices that nothing was trained on. Of flite's and festival's it hears some (LOG.md).
 @pytest.mark.parametrize(
     ("voice", "text"),
     [
         *(("espeak-us", "stop"), ("espeak-gb", "stop"), ("espeak-us", "robot stop moving")),
+        *(("flite-awb", "stop"), ("flite-awb", "robot stop moving")),
         *(("mandarin-f3", "停下"), ("mandarin-f1", "别动")),
     ],
 )

@@ -6,7 +6,7 @@ import torch
 
 from edge_wam.sense.spotter import BANDS, Network
 from edge_wam.sim import sentences, speakers
-from edge_wam.train import stop, stop_voices
+from edge_wam.train import stop, stop_mix, stop_voices
 from edge_wam.train.stop_words import Talk, with_stop
 
 
@@ -88,3 +88,24 @@ def test_no_voice_of_the_bench_is_trained_on(language):
     bench = {voice.argument for voice in speakers.VOICES if voice.program == "espeak"}
     variants = {argument.partition("+")[2] for argument in bench if (language == "zh") == ("cmn" in argument)}
     assert variants == set(stop_voices.HELD_OUT[language]) - ({""} if language == "zh" else set())
+
+
+def test_two_networks_side_by_side_are_heard_each_in_its_language():
+    one, other = shaken(1), shaken(2)
+    both = Network(stop_mix.side_by_side(one.arrays(), other.arrays()), one.dilations)
+    frames = np.random.default_rng(0).normal(0, 1, (151, BANDS)).astype(np.float32)
+    found = both.hear(frames)
+    for column, alone in enumerate((one, other)):
+        wanted = Network(alone.arrays(), alone.dilations).hear(frames)
+        assert found[:, column] == pytest.approx(wanted[:, column], abs=1e-4)
+
+
+def test_a_warped_clip_still_ends_its_word_where_it_did():
+    frames = np.zeros((200, BANDS), np.float32)
+    frames[:120, 10:20] = 1.0
+    for seed in range(40):
+        found = stop_mix.warped(frames, 120, np.random.default_rng(seed))
+        assert found.shape == frames.shape
+        loud = found.sum(1)
+        assert loud[117] > 0.5
+        assert loud[123:].max() < 0.1
