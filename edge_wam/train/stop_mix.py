@@ -2,7 +2,7 @@
 
     python -m edge_wam.train.stop_mix clips --who espeak --clips 4000 --out runs/stop/mix/espeak.npz
     python -m edge_wam.train.stop_mix train --out runs/stop/mix --seed 2
-    python -m edge_wam.train.stop_mix merge --out runs/stop/mix --other models/stop
+    python -m edge_wam.train.stop_mix merge --out runs/stop/mix --other DIR   # of stop.py's export
 
 What is trained long on clips of stop.py learns espeak-ng (LOG.md, 2026-11-29). Here others are most of
 what is drawn, and clips are warped: another throat, another tempo, a telephone.
@@ -150,7 +150,9 @@ def main() -> None:
     parser.add_argument("--who", default="espeak", choices=[name for name, _, _ in SOURCES])
     parser.add_argument("--clips", type=int, default=4_000)
     parser.add_argument("--held-out", nargs="*", default=[])
-    parser.add_argument("--other", type=Path, default=Path("models/stop"))
+    parser.add_argument(
+        "--other", type=Path, default=Path("runs/stop/export"), help="has the Mandarin network"
+    )
     parser.add_argument("--seed", type=int, default=2)
     args = parser.parse_args()
     if args.what == "clips":
