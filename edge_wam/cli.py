@@ -136,7 +136,9 @@ def _bench(arguments: argparse.Namespace) -> int:
 
 
 def _voice(config: Config, arguments: argparse.Namespace) -> int:
+    from edge_wam.config import home
     from edge_wam.robot import simulated
+    from edge_wam.sense.spotter import STOP_MODEL
 
     code: int = simulated("bench_voice").main(
         config.model.folder,
@@ -148,6 +150,8 @@ def _voice(config: Config, arguments: argparse.Namespace) -> int:
         arguments.recordings,
         config.voice.language,
         arguments.plot,
+        str(home() / STOP_MODEL) if config.voice.stop_spotter else "",
+        arguments.stops,
     )
     return code
 

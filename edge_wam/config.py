@@ -33,6 +33,7 @@
     button_key = 0                          # of an input device, as evtest numbers it; 0: any
     answers = "off"                         # off, sounds, or speech (by espeak-ng)
     keep_audio_mb = 0.0                     # sound of what was heard, kept in heard/ of the state folder
+    stop_spotter = false                    # an ear for STOP beside the recogniser (models/stop: a trial)
     missing = "refuse"                      # or allow: without a voice it starts, says so, and tries again
 
     [stale]                                 # how long each source may be silent
@@ -120,8 +121,8 @@ class CameraConfig:
 @dataclass(frozen=True, slots=True)
 class VoiceConfig:
     """The recogniser, its language, and where it hears; when it asks back, the word that calls it, and how it
-    answers; whether it may be missing; how much sound is kept; whether a button has to be held, and which.
-    '' leaves a choice to the machine."""
+    answers; whether it may be missing; how much sound is kept; whether a button has to be held, and which;
+    whether STOP has an ear of its own. '' leaves a choice to the machine."""
 
     engine: str
     language: str
@@ -136,6 +137,7 @@ class VoiceConfig:
     button: str
     button_key: int
     whisper_model: str
+    stop_spotter: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,6 +298,7 @@ def _voice(table: Table) -> VoiceConfig:
         table.text("button", ""),
         table.integer("button_key", 0, low=0, high=767),
         table.text("whisper_model", ""),
+        table.yes("stop_spotter", False),
     )
     try:
         source_of(made.button)

@@ -104,6 +104,9 @@ def parser() -> argparse.ArgumentParser:
         help="sizes: these, e.g. nano tiny; voice: these recognisers or languages, e.g. vosk (default: all)",
     )
     bench.add_argument("--quick", action="store_true", help="voice: a minute, little of everything")
+    bench.add_argument(
+        "--stops", action="store_true", help="voice: nothing but STOP, every sentence and manner"
+    )
     bench.add_argument("--seed", type=int, default=0, help="voice: who says what, and the noise")
     bench.add_argument("--workers", type=int, default=0, help="voice: processes; 0: one a core")
     bench.add_argument(

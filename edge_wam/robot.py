@@ -23,7 +23,7 @@ from edge_wam.act.guard import Limits
 from edge_wam.act.health import Health
 from edge_wam.act.limits import load_guards
 from edge_wam.act.plug import Plug
-from edge_wam.config import SIMULATED, Config
+from edge_wam.config import SIMULATED, Config, home
 from edge_wam.errors import ConfigError, EdgeWamError
 from edge_wam.mailbox import Mailbox, private_name, public_name
 from edge_wam.manifest import Manifest, refuse_disagreements
@@ -33,6 +33,7 @@ from edge_wam.remote import RemoteThinker
 from edge_wam.sense.camera import CameraCalibration, CameraThread, load_calibration, newest_frames
 from edge_wam.sense.realsense import Device, RealSenseCamera, Recording, Source
 from edge_wam.sense.sound import SoundSource
+from edge_wam.sense.spotter import STOP_MODEL
 from edge_wam.sense.voice import VoiceSettings, voice_main
 from edge_wam.supervise import Keeper, Kept
 from edge_wam.think.store import state
@@ -371,6 +372,7 @@ def voice_settings(config: Config, manifest: Manifest) -> VoiceSettings:
         voice.button_key,
         public_name(config.robot.name, "talk"),
         voice.whisper_model,
+        str(home() / STOP_MODEL) if voice.stop_spotter else "",
     )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from edge_wam.sense.similar import LateProposer, lacking
 from edge_wam.sense.sound import Block, SoundSource
 from edge_wam.sense.speaker import Speaker
 from edge_wam.sense.sphinx_engine import SphinxRecogniser
+from edge_wam.sense.spotter import LANGUAGES, Spotter, load
 from edge_wam.sense.understand import Understanding
 from edge_wam.sense.vosk_engine import VARIABLE, VoskRecogniser, find_model
 from edge_wam.sense.whisper_engine import open_whisper
@@ -37,6 +39,7 @@ from edge_wam.types import Words
 _ENGINES = ("auto", "vosk", "pocketsphinx", "whisper")
 _NOTHING = Beside()
 _POLL_S = 0.2
+_ONE_STOP_S = 1.0  # what two ears hear within it is one STOP, and no sentence that ends in it is obeyed
 _SILENT_S = 3.0  # a sound source that gives nothing, not even silence, for so long is gone
 
 
@@ -58,7 +61,8 @@ class VoiceSettings:
     whisper_model '' look in the usual places; commands: what may be said for each in `language`; confirm
     and wake: see Dialogue; answers: see Speaker; mailbox: name of a HEARD; state_box: of the STATE that
     says what is being done; keep_in, keep_mb: see SoundKeeper (0: none); push: whether a button has to be
-    held, button and key: which (button.source_of), talk_box: a TALK where others tell of theirs ('' none)."""
+    held, button and key: which (button.source_of), talk_box: a TALK where others tell of theirs ('' none);
+    spotter: the folder of its model ('' none)."""
 
     engine: str
     language: str
@@ -76,6 +80,7 @@ class VoiceSettings:
     key: int = 0
     talk_box: str = ""
     whisper_model: str = ""
+    spotter: str = ""
 
 
 class Spoken(NamedTuple):
@@ -120,6 +125,16 @@ def open_recogniser(
     )
 
 
+def open_spotter(folder: str, language: str, say: Callable[[str], None]) -> Spotter | None:
+    """The ear for STOP alone; None if there is no folder, or it does not know the language, which is said."""
+    if not folder:
+        return None
+    if language not in LANGUAGES:
+        say(f"voice.stop_spotter: knows {', '.join(LANGUAGES)}, not '{language}'; the recogniser hears STOP")
+        return None
+    return Spotter(load(Path(folder)), language)
+
+
 def describe(recogniser: Recogniser) -> str:
     """One line for people: which recogniser listens, in which language, for how many phrases."""
     grammar = recogniser.grammar
@@ -133,25 +148,39 @@ class Listener:
     """A recogniser, and what of its results is news: final ones, and the first sign of a STOP.
 
     A partial STOP is told at once, and it stays: what that utterance ends as is told as STOP too,
-    whatever words it is then thought to be. Who said stop does not want the arm to move.
+    whatever words it is then thought to be. Who said stop does not want the arm to move. The same holds for
+    what the spotter hears; it knows no utterances, so its STOP covers what ends within a second of it.
     """
 
-    def __init__(self, recogniser: Recogniser) -> None:
-        self._recogniser = recogniser
+    def __init__(self, recogniser: Recogniser, spotter: Spotter | None = None) -> None:
+        self._recogniser, self._spotter = recogniser, spotter
         self._stopped = False
+        self._told_s = self._spotted_s = -math.inf
 
     def hear(self, block: Block) -> list[Spoken]:
         """Feed a block; the news, oldest first."""
         news = []
+        if self._spotter is not None and self._spotter.hear(block):
+            self._spotted_s = block.t_s
+            if block.t_s > self._told_s + _ONE_STOP_S:
+                grammar = self._recogniser.grammar
+                words = Words(grammar.stop_words[0], block.t_s, 0.0, False, grammar.language)
+                news.append(self._stop(words))
         for words in self._recogniser.hear(block):
             stop = self._recogniser.grammar.is_stop(words.text)
             if words.final:
-                news.append(Spoken(words, stop or self._stopped))
+                stop = stop or self._stopped or words.t_s < self._spotted_s + _ONE_STOP_S
+                news.append(self._stop(words) if stop else Spoken(words, False))
                 self._stopped = False
             elif stop and not self._stopped:
-                news.append(Spoken(words, True))
                 self._stopped = True
+                if block.t_s > self._told_s + _ONE_STOP_S:
+                    news.append(self._stop(words))
         return news
+
+    def _stop(self, words: Words) -> Spoken:
+        self._told_s = words.t_s
+        return Spoken(words, True)
 
 
 def voice_main(
@@ -202,7 +231,8 @@ def voice_main(
         sound.start()
         life.ready()
         talk = Talk(recogniser, dialogue, speaker, writer, say, keeper.keep if keeper else None)
-        listen(sound, Listener(recogniser), talk.hear, life.wait, keeper.feed if keeper else None)
+        listener = Listener(recogniser, open_spotter(settings.spotter, language, say))
+        listen(sound, listener, talk.hear, life.wait, keeper.feed if keeper else None)
 
 
 class Loudspeaker(Protocol):

@@ -23,8 +23,10 @@ import numpy as np
 from edge_wam import manifest as manifests
 from edge_wam.errors import VoiceError
 from edge_wam.sense.dialogue import Dialogue
+from edge_wam.sense.grammar import Grammar, make_grammar
+from edge_wam.sense.sound import Block
 from edge_wam.sense.understand import Understanding
-from edge_wam.sense.voice import open_recogniser
+from edge_wam.sense.voice import Recogniser, open_recogniser, open_spotter
 from edge_wam.sense.vosk_engine import find_model
 from edge_wam.sense.whisper_engine import WhisperRecogniser
 from edge_wam.sim import corpus, score_voice, speakers
@@ -36,13 +38,13 @@ from edge_wam.types import Words
 BACKGROUND_S = {"silence": 600.0, "servos": 600.0, "music": 600.0, "babble": 3600.0, "talk": 1800.0}
 QUICK_S = 30.0  # of each background, with --quick
 _PART_S = 300.0  # of a background in one piece
-_CLEAN_TAKES = 3
+_CLEAN_TAKES = len(speakers.MANNERS)
 _RECORDINGS_A_TAPE = 40
 _QUICK_VOICES, _QUICK_CONDITIONS = 4, ("clean", "servos 10 dB")
 
 
 class Entrant(NamedTuple):
-    """A recogniser for a language."""
+    """A recogniser for a language, beside the STOP spotter if that is used; `spotter` is that one alone."""
 
     engine: str
     language: str
@@ -66,12 +68,15 @@ class Listened(NamedTuple):
 
 
 class Job(NamedTuple):
-    """What a worker process needs."""
+    """What a worker process needs. spotter: the folder of its model ('' none); stops: nothing is said but
+    STOP."""
 
     model: str
     vosk_model: str
     seed: int
     quick: bool
+    spotter: str = ""
+    stops: bool = False
 
 
 class Task(NamedTuple):
@@ -86,8 +91,10 @@ class Task(NamedTuple):
     recordings: tuple[Recording, ...]
 
 
+_ALONE = "spotter"
 _ENTRANTS = (
     *(Entrant("pocketsphinx", "en"), Entrant("whisper", "en"), Entrant("vosk", "en"), Entrant("vosk", "zh")),
+    *(Entrant(_ALONE, "en"), Entrant(_ALONE, "zh")),
 )
 
 
@@ -96,13 +103,14 @@ def chosen(only: Sequence[str], names: Sequence[str]) -> list[str]:
     return [name for name in names if any(word in name for word in only)] or list(names)
 
 
-def entrants(vosk_model: str, only: Sequence[str]) -> tuple[list[Entrant], list[str]]:
-    """Every recogniser that this machine has, by language; and what is left out, and why."""
+def entrants(vosk_model: str, only: Sequence[str], spotter: bool = False) -> tuple[list[Entrant], list[str]]:
+    """Every recogniser that this machine has, by language, and the spotter if it is used; and what is left
+    out, and why."""
     found, left_out = [], []
     names = chosen(only, [one.name for one in _ENTRANTS])
     for one in _ENTRANTS:
         engine, language = one
-        if one.name not in names:
+        if one.name not in names or (engine == _ALONE and not spotter):
             continue
         if engine == "vosk" and find_model(language, vosk_model) is None:
             left_out.append(f"{one.name}: no model; try: edge-wam fetch-voice {language}")
@@ -124,6 +132,7 @@ def tasks(
     people: Sequence[Recording] = (),
     language: str = "en",
     only: Sequence[str] = (),
+    stops: bool = False,
 ) -> list[Task]:
     """Every tape, in an order that mixes entrants, voices and conditions; of conditions, voices and
     backgrounds those that hold a word of `only`, where any does."""
@@ -138,7 +147,7 @@ def tasks(
         voices = [voice for voice in installed if voice.name in names]
         for voice in voices[:: -(-len(voices) // _QUICK_VOICES)] if quick else voices:
             for condition in conditions:
-                takes = _CLEAN_TAKES if condition.name == "clean" and not quick else 1
+                takes = _CLEAN_TAKES if (condition.name == "clean" or stops) and not quick else 1
                 place = speakers.VOICES.index(voice)
                 found += [Task(entrant, place, condition, "", take, 0.0, ()) for take in range(takes)]
         if entrant.language == language and people:
@@ -154,6 +163,21 @@ def tasks(
     return [found[i] for i in order]
 
 
+class Deaf:
+    """A recogniser that hears nothing: beside it the spotter is alone."""
+
+    def __init__(self, language: str, phrases: Sequence[str]) -> None:
+        self.name = "nobody"
+        self.grammar: Grammar = make_grammar(language, phrases, lambda word: True, list, self.name)
+
+    def hear(self, block: Block) -> list[Words]:
+        del block
+        return []
+
+    def expect_reply(self, asked: bool) -> None:
+        del asked
+
+
 def listen(job: Job, task: Task) -> Listened:
     """Make a tape, listen to it with a recogniser that has heard nothing before, and judge."""
     entrant, condition, who = task.entrant, task.condition, "people"
@@ -162,7 +186,11 @@ def listen(job: Job, task: Task) -> Listened:
         tape = corpus.background(task.background, language, task.seconds, task.part, job.seed)
     elif task.voice is not None:
         voice: Voice = speakers.VOICES[task.voice]
-        tape, who = corpus.spoken(voice, condition, task.part, job.seed, job.quick), voice.name
+        who = voice.name
+        if job.stops:
+            tape = corpus.stops(voice, condition, task.part, job.seed)
+        else:
+            tape = corpus.spoken(voice, condition, task.part, job.seed, job.quick)
     else:
         tape = corpus.recorded(task.recordings, language, condition, task.part, job.seed)
     manifest = manifests.load(Path(job.model))
@@ -172,13 +200,16 @@ def listen(job: Job, task: Task) -> Listened:
         return None if command is None else command.id
 
     understanding = Understanding(language, [command.phrases[language] for command in manifest.commands])
-    recogniser = open_recogniser(
-        *(entrant.engine, language, manifest.phrases(language), job.vosk_model, understanding.beside()),
-        understanding=understanding,
-    )
+    recogniser: Recogniser = Deaf(language, manifest.phrases(language))
+    if entrant.engine != _ALONE:
+        recogniser = open_recogniser(
+            *(entrant.engine, language, manifest.phrases(language), job.vosk_model, understanding.beside()),
+            understanding=understanding,
+        )
     if isinstance(recogniser, WhisperRecogniser):
         recogniser.in_time_of_sound = True
-    found = converse(tape, recogniser, Dialogue(understanding, language), obey)
+    spotter = open_spotter(job.spotter, language, print)
+    found = converse(tape, recogniser, Dialogue(understanding, language), obey, spotter=spotter)
     if isinstance(recogniser, WhisperRecogniser):
         found = found._replace(cpu_s=found.cpu_s + recogniser.beside_s)
     if condition is None:
@@ -211,17 +242,23 @@ def main(
     people: Path | None = None,
     language: str = "en",
     picture: Path | None = None,
+    spotter: str = "",
+    stops: bool = False,
 ) -> int:
     """The command."""
     files = corpus.recordings(people) if people is not None else []
-    those, left_out = entrants(vosk_model, only)
+    those, left_out = entrants(vosk_model, only, bool(spotter))
     for line in left_out:
         print(f"left out: {line}")
-    todo = tasks(those, seed, quick, files, language, only)
-    heard = list(run(Job(str(model), vosk_model, seed, quick), todo, workers))
+    todo = tasks(those, seed, quick, files, language, only, stops)
+    heard = list(run(Job(str(model), vosk_model, seed, quick, spotter, stops), todo, workers))
     found = score_voice.figures(heard)
     print(score_voice.table(found))
     if picture is not None:
         score_voice.plot(found, picture)
-    print(json.dumps({"seed": seed, "quick": quick, "entrants": found}, ensure_ascii=False))
+    print(
+        json.dumps(
+            {"seed": seed, "quick": quick, "spotter": bool(spotter), "entrants": found}, ensure_ascii=False
+        )
+    )
     return 0

@@ -19,6 +19,7 @@ import numpy as np
 
 from edge_wam.sense.dialogue import Dialogue, Reply, Sign
 from edge_wam.sense.sound import BLOCK_SAMPLES, RATE_HZ, Block
+from edge_wam.sense.spotter import Spotter
 from edge_wam.sense.voice import Listener, Recogniser, Talk
 from edge_wam.sim.corpus import Tape, Utterance
 from edge_wam.types import Words
@@ -92,6 +93,7 @@ def converse(
     dialogue: Dialogue,
     obey: Obey,
     clock_s: Callable[[], float] = time.thread_time,
+    spotter: Spotter | None = None,
 ) -> Conversation:
     """The tape block by block, each at its own time but as fast as the machine can.
 
@@ -100,7 +102,7 @@ def converse(
     """
     room = _Room(tape, dialogue, obey, recogniser.grammar.language)
     talk = Talk(recogniser, dialogue, room, room, lambda line: None)
-    listener = Listener(recogniser)
+    listener = Listener(recogniser, spotter)
     done_s, cpu_s = 0.0, 0.0
     heard: list[tuple[float, str]] = []
     while (block := room.block()) is not None:

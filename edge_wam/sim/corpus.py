@@ -148,6 +148,17 @@ def spoken(voice: Voice, condition: Condition, take: int, seed: int, small: bool
     )
 
 
+def stops(voice: Voice, condition: Condition, take: int, seed: int) -> Tape:
+    """Every sentence with STOP, by a voice in a condition. take: the number of the manner."""
+    where = [seed, speakers.VOICES.index(voice), CONDITIONS.index(condition), take, 4]
+    rng = np.random.default_rng(where)
+    every = said(voice.language, rng)
+    speech = [(one, speakers.say(voice, one.text, MANNERS[take])) for one in every["stop"] + every["stop_in"]]
+    return record(
+        [speech[i] for i in rng.permutation(len(speech))], condition, _others(voice.language, voice), where
+    )
+
+
 def answers(
     voice: Voice, condition: Condition, talkers: Sequence[Talk], seed: Sequence[int]
 ) -> tuple[tuple[SoundArray, ...], ...]:

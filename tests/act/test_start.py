@@ -109,9 +109,7 @@ def test_another_servo_in_its_place_is_refused_when_it_is_connected_again(r):
 def test_it_is_settled_once_every_goal_was_read_back_and_nothing_moves(r):
     held_rad = r.arm.start()
     assert tick(r, held_rad).settled is False  # nothing was sent yet
-    every_tick = not hasattr(
-        r.arm.bus, "models"
-    )  # or one by one
+    every_tick = not hasattr(r.arm.bus, "models")  # or one by one
     told = [tick(r, held_rad).settled for _ in range(16)]
     assert told[0] is every_tick
     assert told[-1]

@@ -6,6 +6,7 @@ import pytest
 
 from edge_wam.config import home
 from edge_wam.errors import VoiceError
+from edge_wam.sense.spotter import STOP_MODEL
 from edge_wam.sim import bench_voice, score_voice, speakers
 from edge_wam.sim.bench_voice import Listened, entrants, tasks
 from edge_wam.sim.conversation import Outcome, Quiet
@@ -111,6 +112,28 @@ def test_who_cannot_listen_here_is_left_out_and_nobody_left_is_an_error(monkeypa
     monkeypatch.setattr(bench_voice, "find_model", lambda language, setting: None)
     with pytest.raises(VoiceError, match="vosk zh: no model; try: edge-wam fetch-voice zh"):
         entrants("", ["vosk"])
+
+
+def test_the_spotter_alone_hears_sentences_with_stop_and_nothing_else(monkeypatch, tmp_path):
+    (alone,) = [one for one in entrants("", ["spotter"], spotter=True)[0] if one.language == "en"]
+    with pytest.raises(VoiceError, match="no recogniser"):
+        entrants("", ["spotter"])
+    voice = next((v for v in speakers.installed("en") if v.name == "espeak-gb"), None)
+    if voice is None:
+        pytest.skip("espeak-ng is not installed")
+    todo = tasks([alone], 0, False, only=["espeak-gb", "clean", "silence"], stops=True)
+    spoken = [task for task in todo if task.voice == speakers.VOICES.index(voice)]
+    assert sorted(task.part for task in spoken) == [0, 1, 2]  # a tape a manner
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    job = bench_voice.Job(str(MODEL), "", 0, False, str(home() / STOP_MODEL), stops=True)
+    (usual,) = [task for task in spoken if task.part == 0]
+    outcomes = bench_voice.listen(job, usual).outcomes
+    assert {one.kind for one in outcomes} == {"stop", "stop_in"}
+    assert len(outcomes) == 12
+    assert sum(one.stopped for one in outcomes) >= 9
+    assert all(one.stop_late_s < 0.3 for one in outcomes if one.stopped)
+    deaf = bench_voice.listen(job._replace(spotter=""), usual).outcomes
+    assert not any(one.stopped for one in deaf)
 
 
 @pytest.mark.slow

@@ -1,0 +1,111 @@
+"""The STOP spotter's training: what is trained is what runs, and what is asked of it."""
+
+import numpy as np
+import pytest
+import torch
+
+from edge_wam.sense.spotter import BANDS, Network
+from edge_wam.sim import sentences, speakers
+from edge_wam.train import stop, stop_mix, stop_voices
+from edge_wam.train.stop_words import Talk, with_stop
+
+
+def shaken(seed=0):
+    """A network whose every number matters."""
+    torch.manual_seed(seed)
+    model = stop.StopNet(16, (1, 2, 4))
+    with torch.no_grad():
+        for name, one in [*model.named_parameters(), *model.named_buffers()]:
+            if "norm" in name and one.dtype == torch.float32:
+                one.uniform_(0.3, 1.5)
+    return model.eval()
+
+
+def test_the_numpy_network_is_the_torch_one():
+    model = shaken()
+    frames = np.random.default_rng(0).normal(0, 1, (151, BANDS)).astype(np.float32)
+    with torch.no_grad():
+        wanted = model(torch.from_numpy(frames)[None])[0].numpy()
+    network = Network(model.arrays(), model.dilations)
+    found = np.concatenate([network.hear(frames[at : at + 6]) for at in range(0, 151, 6)])
+    assert found.shape == wanted.shape
+    assert np.abs(found - wanted).max() < 1e-4
+
+
+def loss(fires_at, end, language=0, column=0):
+    """Of a clip whose output jumps at a step."""
+    logits = torch.full((1, 100, 2), -8.0)
+    if fires_at is not None:
+        logits[0, fires_at, column] = 8.0
+    return float(stop.loss_of(logits, torch.tensor([language]), torch.tensor([end])))
+
+
+def test_what_is_asked_is_one_sure_step_at_the_end_of_the_word_and_none_elsewhere():
+    assert loss(None, -1) < 0.01
+    assert loss(50, 100) < 0.01  # the end, in frames, is step 50
+    assert loss(56, 100) < 0.01
+    assert loss(60, 100) > 5.0  # too late: not wrong, but missed
+    assert loss(20, 100) > 5.0  # long before: wrong, and missed
+    assert loss(None, 100) > 5.0
+    assert loss(30, -1) > 5.0
+    assert loss(50, 100, column=1) > 5.0  # the other language's output
+    assert 1.0 < loss(30, -1, column=1) < loss(30, -1)  # weighs less
+    assert loss(None, 100, language=1) > 5.0
+
+
+def test_training_goes_on_where_it_was_ended(tmp_path):
+    rng = np.random.default_rng(0)
+    (tmp_path / "data").mkdir()
+    np.savez(
+        tmp_path / "data/shard-000.npz",
+        features=rng.normal(0, 1, (40, 200, BANDS)).astype(np.float16),
+        language=rng.integers(0, 2, 40).astype(np.int8),
+        end=np.where(rng.random(40) < 0.5, 120, -1).astype(np.int16),
+    )
+    for name, legs in (("whole", (4,)), ("parts", (2, 4))):
+        for last in legs:
+            stop.train(tmp_path / "data", tmp_path / name, last, 0, batch=8, of=4)
+    whole, parts = (stop.read(tmp_path / name).arrays() for name in ("whole", "parts"))
+    for name, one in whole.items():
+        assert parts[name] == pytest.approx(one, abs=1e-6), name
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_nothing_of_the_bench_is_in_the_sentences(language):
+    rng, talk = np.random.default_rng(0), Talk()
+    bench = {one.text for one in sentences.said(language, rng)["stop_in"]}
+    bench |= {one.text for one in sentences.said(language, rng)["near_miss"]}
+    others = {talk.sentence(language, rng) for _ in range(400)}
+    stops = {with_stop(language, rng) for _ in range(400)}
+    assert not bench & (stops | others)
+    assert not set(sentences.EVERYDAY[language]) & others
+    assert all(speakers.stop_word(text, language) for text in stops)
+    assert not any(speakers.stop_word(text, language) for text in others)
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_no_voice_of_the_bench_is_trained_on(language):
+    bench = {voice.argument for voice in speakers.VOICES if voice.program == "espeak"}
+    variants = {argument.partition("+")[2] for argument in bench if (language == "zh") == ("cmn" in argument)}
+    assert variants == set(stop_voices.HELD_OUT[language]) - ({""} if language == "zh" else set())
+
+
+def test_two_networks_side_by_side_are_heard_each_in_its_language():
+    one, other = shaken(1), shaken(2)
+    both = Network(stop_mix.side_by_side(one.arrays(), other.arrays()), one.dilations)
+    frames = np.random.default_rng(0).normal(0, 1, (151, BANDS)).astype(np.float32)
+    found = both.hear(frames)
+    for column, alone in enumerate((one, other)):
+        wanted = Network(alone.arrays(), alone.dilations).hear(frames)
+        assert found[:, column] == pytest.approx(wanted[:, column], abs=1e-4)
+
+
+def test_a_warped_clip_still_ends_its_word_where_it_did():
+    frames = np.zeros((200, BANDS), np.float32)
+    frames[:120, 10:20] = 1.0
+    for seed in range(40):
+        found = stop_mix.warped(frames, 120, np.random.default_rng(seed))
+        assert found.shape == frames.shape
+        loud = found.sum(1)
+        assert loud[117] > 0.5
+        assert loud[123:].max() < 0.1
