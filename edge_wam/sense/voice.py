@@ -155,32 +155,29 @@ class Listener:
     def __init__(self, recogniser: Recogniser, spotter: Spotter | None = None) -> None:
         self._recogniser, self._spotter = recogniser, spotter
         self._stopped = False
-        self._told_s = self._spotted_s = -math.inf
+        self._heard_s = self._spotted_s = -math.inf  # STOP, by the one ear and by the other
 
     def hear(self, block: Block) -> list[Spoken]:
         """Feed a block; the news, oldest first."""
         news = []
         if self._spotter is not None and self._spotter.hear(block):
             self._spotted_s = block.t_s
-            if block.t_s > self._told_s + _ONE_STOP_S:
+            if block.t_s > self._heard_s + _ONE_STOP_S:
                 grammar = self._recogniser.grammar
                 words = Words(grammar.stop_words[0], block.t_s, 0.0, False, grammar.language)
-                news.append(self._stop(words))
+                news.append(Spoken(words, True))
         for words in self._recogniser.hear(block):
             stop = self._recogniser.grammar.is_stop(words.text)
             if words.final:
                 stop = stop or self._stopped or words.t_s < self._spotted_s + _ONE_STOP_S
-                news.append(self._stop(words) if stop else Spoken(words, False))
+                news.append(Spoken(words, stop))
+                self._heard_s = max(self._heard_s, words.t_s) if stop else self._heard_s
                 self._stopped = False
             elif stop and not self._stopped:
-                self._stopped = True
-                if block.t_s > self._told_s + _ONE_STOP_S:
-                    news.append(self._stop(words))
+                self._stopped, self._heard_s = True, block.t_s
+                if block.t_s > self._spotted_s + _ONE_STOP_S:
+                    news.append(Spoken(words, True))
         return news
-
-    def _stop(self, words: Words) -> Spoken:
-        self._told_s = words.t_s
-        return Spoken(words, True)
 
 
 def voice_main(

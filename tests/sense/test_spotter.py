@@ -161,23 +161,24 @@ def test_a_second_stop_is_told_again_and_a_long_one_once(model, say):
 
 
 class Script:
-    """A recogniser that says what it was given, each at its time; and a spotter that fires at its times."""
+    """A recogniser that says what it was given, each at its time."""
 
     name = "a script"
 
-    def __init__(self, *lines, fires=()):
+    def __init__(self, *lines):
         self.grammar = make_grammar("en", ["go home"], lambda word: True, list, "the test")
-        self._lines, self._fires = list(lines), fires
+        self._lines = lines
 
     def hear(self, block):
-        found = [one for at, one in self._lines if at == block.t_s]
-        return found
+        return [one for at, one in self._lines if at == block.t_s]
 
     def expect_reply(self, asked):
         pass
 
 
 class Fires:
+    """A spotter that fires at its times."""
+
     def __init__(self, *times):
         self._times = times
 
@@ -211,6 +212,15 @@ def test_two_ears_tell_one_stop_once():
     )
     # The first sign, and what the utterance ended as: as without the spotter.
     assert news_of(both) == [(3, "stop", True, False), (4, "stop", True, True)]
+
+
+def test_one_ear_tells_each_stop_at_once_however_soon_the_next_comes():
+    first, last = said("stop", 3.0, final=False), said("stop", 3.5)
+    lines = ((3.0, first), (4.0, last), (4.0, said("stop", 4.0, final=False)), (5.0, said("stop", 4.5)))
+    for listener in (Listener(Script(*lines)), Listener(Script(*lines), Fires())):
+        assert news_of(listener) == [
+            (3, "stop", True, False), (4, "stop", True, True), (4, "stop", True, False), (5, "stop", True, True)
+        ]  # fmt: skip
 
 
 def test_a_sentence_that_ended_with_the_spotted_stop_is_none():
