@@ -219,8 +219,11 @@ def test_one_ear_tells_each_stop_at_once_however_soon_the_next_comes():
     lines = ((3.0, first), (4.0, last), (4.0, said("stop", 4.0, final=False)), (5.0, said("stop", 4.5)))
     for listener in (Listener(Script(*lines)), Listener(Script(*lines), Fires())):
         assert news_of(listener) == [
-            (3, "stop", True, False), (4, "stop", True, True), (4, "stop", True, False), (5, "stop", True, True)
-        ]  # fmt: skip
+            (3, "stop", True, False),
+            (4, "stop", True, True),
+            (4, "stop", True, False),
+            (5, "stop", True, True),
+        ]
 
 
 def test_a_sentence_that_ended_with_the_spotted_stop_is_none():
