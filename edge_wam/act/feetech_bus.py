@@ -37,6 +37,7 @@ class FeetechBus(ServoBus[Register]):
         self._error = np.zeros(count, np.uint8)
         self._all, self._never = np.ones(count, bool), np.zeros(count, bool)
         self._asked = 0  # how many bytes of each, by the second question
+        self._free_s = 0.0  # when its answers will have passed
         self.told = {}
 
     def read_block(self) -> Block:
@@ -89,9 +90,12 @@ class FeetechBus(ServoBus[Register]):
             self._send(request)
             return
         # What came too late for the block is found by _pick_up.
-        self._send(request + feetech.sync_read(*ask, self._ids), quiet=True)
+        request += feetech.sync_read(*ask, self._ids)
+        self._send(request, quiet=True)
         self._sent += 1
         _, self._asked = ask
+        wire_bytes = len(request) + len(self._ids) * (feetech.STATUS_BYTES + self._asked)
+        self._free_s = self._clock.now_s() + wire_bytes * self._byte_s
 
     def _pick_up(self) -> bool:
         """Take the answers to the second question, if one was asked, and all that came before them. An answer
@@ -100,6 +104,9 @@ class FeetechBus(ServoBus[Register]):
         if not length:
             return False
         heard = self._hear()
+        lacking = len(self._ids) * (feetech.STATUS_BYTES + length) - len(heard)
+        if lacking > 0 and self._clock.now_s() < self._free_s:
+            heard += self._hear(lacking)  # a tick (or a release) that follows at once: they are still talking
         told = self._whole(heard, length)
         if told is None:
             told, reader = {}, feetech.status_reader()

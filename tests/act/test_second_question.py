@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from arm_rig import rig
+from bus_rig import rig as bus_rig
 
 from edge_wam.act import feetech
 
@@ -105,3 +106,26 @@ def test_without_a_question_nothing_is_missing(r):
     r.arm.bus.read_block()
     assert not r.arm.bus.told
     assert missing(r) == (0,) * 6
+
+
+def test_who_asks_again_at_once_lets_them_finish_and_loses_nothing():
+    """A tick that follows a late one, or a release: on one wire a question would meet the answers."""
+    r = bus_rig(wire_time=True)
+    r.bus.write_goals(GOALS, ASK)
+    began_s = r.clock.now_s()
+    assert r.bus.read_block().fresh.all()
+    assert sorted(r.bus.told) == IDS
+    assert r.bus.counts.missing == r.bus.counts.late == (0,) * 6
+    assert r.clock.now_s() - began_s > 2.2e-3  # both answers
+
+
+def test_where_one_is_silent_the_next_tick_does_not_wait_for_it():
+    r = bus_rig(wire_time=True)
+    r.faults.drop(1, 3)
+    r.bus.write_goals(GOALS, ASK)
+    r.clock.advance(0.01)
+    r.port.elapse(0.01)
+    began_s = r.clock.now_s()
+    assert r.bus.read_block().fresh.all()
+    assert sorted(r.bus.told) == [1, 2, 4, 5, 6]
+    assert r.clock.now_s() - began_s < 2e-3
