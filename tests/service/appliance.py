@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -159,10 +160,17 @@ class Appliance:
         """Say it, as a person would again and again, until it follows; how long that took (s)."""
         began_s = time.monotonic()
         for _ in range(tries):
+            since = self.box.cursor()
             self.say(command)
-            if self.soon(lambda: self.status.startswith("following"), HEAR_S):
+            # What it follows already is no answer: this one would be heard later, after a STOP of the test's.
+            heard = functools.partial(self._begins, since)
+            if self.soon(heard, HEAR_S):
                 return time.monotonic() - began_s
         raise TimeoutError(f"'{command}' was said {tries} times; it is {self.state}, {self.status}")
+
+    def _begins(self, since: str) -> bool:
+        doing = any("doing: " in line for line in self.said(since))
+        return doing and self.status.startswith("following")
 
     def moves(self, command: str) -> None:
         """Say it, until the arm is on its way."""
