@@ -148,6 +148,7 @@ def meanings(news):
 
 
 @real
+@pytest.mark.slow
 def test_samples_are_understood_in_quiet_and_in_noise(recogniser, hear):
     for name in ("pick_red", "pick_purple", "point_red"):
         sound = np.pad(read_wav(sample("en", name)), 8_000)
