@@ -90,6 +90,8 @@ class FeetechBus(ServoBus[Register]):
             self._send(request)
             return
         # What came too late for the block is found by _pick_up.
+        if self._asked:
+            self._pick_up()  # nobody has read a block since; the line's buffer would fill with answers
         request += feetech.sync_read(*ask, self._ids)
         self._send(request, quiet=True)
         self._sent += 1

@@ -129,3 +129,15 @@ def test_where_one_is_silent_the_next_tick_does_not_wait_for_it():
     assert r.bus.read_block().fresh.all()
     assert sorted(r.bus.told) == [1, 2, 4, 5, 6]
     assert r.clock.now_s() - began_s < 2e-3
+
+
+def test_who_writes_goals_and_reads_nothing_does_not_drown_in_answers():
+    r = bus_rig(wire_time=True)
+    for _ in range(100):
+        r.bus.write_goals(GOALS, ASK)
+        r.clock.advance(0.02)
+        r.port.elapse(0.02)
+        assert r.port.in_waiting == 96
+    assert r.bus.read_block().fresh.all()
+    assert sorted(r.bus.told) == IDS
+    assert r.bus.counts.missing == r.bus.counts.late == (0,) * 6
