@@ -25,8 +25,8 @@ pytest.importorskip("modelopt.torch.quantization")
 
 
 def _adds_bytes_exactly() -> bool:
-    """Whether this processor adds products of bytes in 32 bits. AVX2 alone has 16, which saturate, and an INT8
-    engine is refused by its golden batch (LOG.md, 2026-11-29)."""
+    """Whether this processor adds products of bytes in 32 bits. AVX2 alone has 16, which saturate:
+    there an INT8 engine is refused by its golden batch (LOG.md, 2026-11-29)."""
     info = Path("/proc/cpuinfo")
     flags = info.read_text().split() if info.exists() else []
     return "avx2" not in flags or any(one in flags for one in ("avx512_vnni", "avx_vnni", "amx_int8"))
