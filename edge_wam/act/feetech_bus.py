@@ -113,18 +113,16 @@ class FeetechBus(ServoBus[Register]):
         if told is None:
             told, reader = {}, feetech.status_reader()
             for packet in reader.feed(heard):
-                size = len(packet.parameters)
-                if packet.servo_id in self._index and size == length and packet.servo_id not in told:
+                index, size = self._index.get(packet.servo_id), len(packet.parameters)
+                if index is not None and size == length and packet.servo_id not in told:
                     told[packet.servo_id] = bytes(packet.parameters)
-                elif packet.servo_id in self._index and size in (length, feetech.BLOCK_BYTES):
-                    self._late[self._index[packet.servo_id]] += (
-                        1  # not our own request, which some adapters hear
-                    )
+                elif index is not None and size in (length, feetech.BLOCK_BYTES):
+                    self._late[index] += 1  # not our own request, which some adapters hear
             reader.finish()
             self._count_garbage(reader)
-        for servo_id, index in self._index.items():
+        for servo_id, at in self._index.items():
             count = self._answered if servo_id in told else self._missing
-            count[index] += 1
+            count[at] += 1
         self.told = told
         return True
 
