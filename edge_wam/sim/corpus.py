@@ -30,6 +30,7 @@ ROOM_RMS = 16.0  # of int16: about -66 dBFS, the microphone's own noise in a qui
 SPEECH_RMS = 2_300.0  # about -23 dBFS
 GAP_S = (2.0, 3.0)
 _TALKERS = 6
+_NOBODY = 20  # in seeds, where voices have their number
 _LOOP_S = 60.0  # of a tape's noise; then it begins again
 
 
@@ -189,7 +190,7 @@ def _others(language: str, speaker: Voice | None) -> list[Talk]:
 
 def background(kind: str, language: str, seconds: float, part: int, seed: int) -> Tape:
     """`seconds` of one of BACKGROUND, as loud as somebody who speaks to the robot (servos: 10 dB less)."""
-    rng = np.random.default_rng([seed, len(speakers.VOICES), BACKGROUND.index(kind), part])
+    rng = np.random.default_rng([seed, _NOBODY, BACKGROUND.index(kind), part])
     count = round(seconds * RATE_HZ)
     sound = rng.standard_normal(count) * ROOM_RMS
     if kind == "talk":
@@ -260,7 +261,7 @@ def recorded(files: Sequence[Recording], language: str, condition: Condition, pa
         elif found is not None and not file.text[found[1] :].strip(" .!?,。！？，"):
             stop_end = len(samples)
         speech.append((meant(file.text, language), trimmed(samples, stop_end)))
-    where = [seed, len(speakers.VOICES) + 1, CONDITIONS.index(condition), part]
+    where = [seed, _NOBODY + 1, CONDITIONS.index(condition), part]
     order = np.random.default_rng(where).permutation(len(speech))
     talkers = _others(language, None)
     replies = answers(speakers.installed(language)[0], condition, talkers, where)

@@ -2,7 +2,7 @@
 
 espeak-ng is asked through its library (its program tells no times): phoneme events carry the sample at which
 each begins (speak_lib.h, espeak_EVENT). flite prints its segments' ends (-psdur), festival saves them
-(utt.save.segs). What is silent at the end of a segment is not counted as the word.
+(utt.save.segs), Kokoro tells how long each phoneme takes. What is silent at a segment's end is not the word.
 
 What was said once is kept in the user's cache folder, under a name made of everything it depends on.
 """
@@ -28,6 +28,8 @@ from edge_wam.errors import VoiceError
 from edge_wam.sense.grammar import STOP_WORDS
 from edge_wam.sense.sound import RATE_HZ, SoundArray
 from edge_wam.sense.wav import read_wav
+from edge_wam.sim import kokoro
+from edge_wam.sim.kokoro import JUDGE, voices_folder
 
 VERSION = 1  # of what is kept: more where the same request would give other sound
 _FRAME = RATE_HZ // 100  # 10 ms
@@ -36,7 +38,7 @@ _TIMEOUT_S = 60.0
 
 
 class Voice(NamedTuple):
-    """A voice. program: espeak, flite or festival; argument: what that program calls it."""
+    """A voice. program: espeak, flite, festival or kokoro; argument: what that program calls it."""
 
     name: str
     language: str
@@ -45,7 +47,8 @@ class Voice(NamedTuple):
 
 
 class Manner(NamedTuple):
-    """How it is said: times the voice's usual speed and pitch (flite's rms and festival keep their pitch)."""
+    """How it is said: times the voice's usual speed and pitch (flite's rms, festival and Kokoro keep their
+    pitch)."""
 
     speed: float = 1.0
     pitch: float = 1.0
@@ -77,6 +80,11 @@ VOICES = (
         Voice(f"mandarin-{variant}", "zh", "espeak", f"cmn-latn-pinyin+{variant}")
         for variant in ("f1", "f2", "f3", "f4", "m1", "m2", "m3", "m4", "m6", "m7")
     ),
+    *(
+        Voice(f"kokoro-{name}", language, "kokoro", name)
+        for language, names in JUDGE.items()
+        for name in names
+    ),
 )
 _WORDS_A_MINUTE = {"en": 150, "zh": 200}
 _STOP_SEGMENTS = ("s", "t", "aa", "p")  # of flite's and festival's English
@@ -88,6 +96,7 @@ def installed(language: str) -> tuple[Voice, ...]:
         "espeak": ctypes.util.find_library("espeak-ng") is not None,
         "flite": shutil.which("flite") is not None,
         "festival": shutil.which("festival") is not None,
+        "kokoro": voices_folder() is not None,
     }
     return tuple(voice for voice in VOICES if voice.language == language and there[voice.program])
 
@@ -249,4 +258,13 @@ def _run(voice: Voice, command: Sequence[str]) -> str:
     return done.stdout
 
 
-_PROGRAMS = {"espeak": _espeak, "flite": _flite, "festival": _festival}
+def _kokoro(voice: Voice, text: str, manner: Manner, folder: Path) -> _Said:
+    del folder
+    one = kokoro.opened().say(
+        text, voice.language, {voice.argument: 1.0}, manner.speed, stop_word(text, voice.language)
+    )
+    samples: SoundArray = np.rint(one.samples * 32767).astype(np.int16)
+    return samples, None if one.stop_end is None else one.stop_end / RATE_HZ
+
+
+_PROGRAMS = {"espeak": _espeak, "flite": _flite, "festival": _festival, "kokoro": _kokoro}
