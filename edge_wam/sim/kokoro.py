@@ -17,6 +17,7 @@ import importlib.util
 import json
 import os
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -96,16 +97,9 @@ class Kokoro:
         text = (Path(core.__file__).parent / "data" / "vocab.json").read_text("utf-8")
         self._numbers: dict[str, int] = json.loads(text)["vocab"]
 
-    def teachers(self, language: str) -> tuple[list[str], list[str]]:
-        """The voices that may be trained on: those of the language, and all others."""
-        kept = {name for part in (CHOOSE, JUDGE) for names in part.values() for name in names}
-        names = [name for name in self._styles if name not in kept]
-        own = [name for name in names if name[0] in _NATIVE[language]]
-        return own, [name for name in names if name not in own]
-
     def drawn(self, language: str, rng: np.random.Generator) -> dict[str, float]:
         """A voice to train on: one of the language's, or a mixture of up to three of any."""
-        own, others = self.teachers(language)
+        own, others = teachers(self._styles, language)
         if rng.random() < 0.4:
             return {str(rng.choice(own)): 1.0}
         names = [str(rng.choice(own if rng.random() < 0.6 else others)) for _ in range(rng.integers(1, 4))]
@@ -153,6 +147,14 @@ class Kokoro:
             end = round(float(np.sum(np.ravel(frames)[:marked])) * _FRAME * RATE_HZ / _RATE_HZ)
         sound = soxr.resample(sound, _RATE_HZ, RATE_HZ).astype(np.float32)
         return Said(sound / max(1e-3, float(np.abs(sound).max())), end)
+
+
+def teachers(names: Iterable[str], language: str) -> tuple[list[str], list[str]]:
+    """Of some voices those that may be trained on: the language's own, and all others."""
+    kept = {name for part in (CHOOSE, JUDGE) for some in part.values() for name in some}
+    free = [name for name in names if name not in kept]
+    own = [name for name in free if name[0] in _NATIVE[language]]
+    return own, [name for name in free if name not in own]
 
 
 def phonemes(text: str, language: str, british: bool = False) -> str:

@@ -1,9 +1,9 @@
 """Train the STOP spotter (sense/spotter.py) on the clips of stop_data.py, and write models/stop.
 
-    python -m edge_wam.train.stop_people                # voices with a person behind them: half an hour
-    python -m edge_wam.train.stop_data --shards 10      # clips
-    python -m edge_wam.train.stop train --steps 3000    # goes on where it was ended
-    python -m edge_wam.train.stop export
+    python -m edge_wam.train.stop_people kokoro|festival|prompts   # see there: half an hour on two cores
+    python -m edge_wam.train.stop_data                             # clips
+    python -m edge_wam.train.stop train                            # goes on where it was ended
+    python -m edge_wam.train.stop look|quiet|export
 
 A clip is not told frame by frame when to fire: within -60 to +140 ms of the end of the word the surest step
 is asked for (max-pooling: Sun et al. 2016, "Max-pooling loss training of LSTM networks for small-footprint
@@ -33,12 +33,13 @@ from edge_wam import tomlfile
 from edge_wam.sense import spotter
 from edge_wam.sense.sound import RATE_HZ
 from edge_wam.sense.spotter import BANDS, LANGUAGES, STRIDE, TAPS, TAPS_IN, Model
+from edge_wam.train.stop_augment import masked, warped
 from edge_wam.train.stop_data import BACKGROUNDS, Studio, stream
 
-WIDTH, DILATIONS = 64, (1, 1, 2, 2, 4, 4)
-EARLY, LATE = 3, 7  # steps before and after the end of the word in which it is to be told
+WIDTH, DILATIONS = 96, (1, 1, 2, 2, 4, 4)
+EARLY, LATE = 4, 7  # steps before and after the end of the word in which it is to be told
 BEFORE, AFTER = 18, 40  # steps around it that are left open
-LEARNING_RATE, BATCH, SAVE_EVERY, LOG_EVERY = 3e-3, 64, 100, 20
+LEARNING_RATE, BATCH, SAVE_EVERY, LOG_EVERY = 6e-3, 64, 100, 20
 OTHERS = 0.3  # weight of what the other language's output makes of a clip
 
 
@@ -123,25 +124,18 @@ class Clips:
     def __len__(self) -> int:
         return len(self.end)
 
-    def batch(self, where: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
+    def batch(
+        self, where: NDArray[np.int64], rng: np.random.Generator | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """frames (B, FRAMES, BANDS), warped by rng where there is one; language (B,); end (B,)."""
         shard = np.searchsorted(self._begins, where, "right") - 1
-        frames = np.stack([self.features[s][i - self._begins[s]] for s, i in zip(shard, where, strict=True)])
-        return torch.from_numpy(frames.astype(np.float32)), self.language[where], self.end[where]
-
-
-def masked(frames: Tensor, rng: np.random.Generator) -> Tensor:
-    """Clips without some bands or frames (SpecAugment: Park et al. 2019), and with a floor of noise: what
-    espeak-ng leaves perfectly silent within a word is not so in voices of people."""
-    for one in frames:
-        for _ in range(int(rng.integers(0, 3))):
-            at = int(rng.integers(0, BANDS - 8))
-            one[:, at : at + int(rng.integers(1, 9))] = 0
-        if rng.random() < 0.2:
-            at = int(rng.integers(0, len(one) - 8))
-            one[at : at + int(rng.integers(1, 6))] = 0
-        one *= float(rng.uniform(0.8, 1.2))
-    floor = torch.from_numpy(rng.uniform(0, 0.35, (len(frames), 1, 1)).astype(np.float32))
-    return frames + floor * torch.randn(frames.shape).abs()
+        frames = [
+            self.features[s][i - self._begins[s]].astype(np.float32)
+            for s, i in zip(shard, where, strict=True)
+        ]
+        if rng is not None:
+            frames = [warped(one, int(self.end[i]), rng) for one, i in zip(frames, where, strict=True)]
+        return torch.from_numpy(np.stack(frames)), self.language[where], self.end[where]
 
 
 def train(data: Path, out: Path, steps: int, seed: int, batch: int = BATCH, of: int = 0) -> None:
@@ -167,7 +161,7 @@ def train(data: Path, out: Path, steps: int, seed: int, batch: int = BATCH, of: 
             group["lr"] = (
                 LEARNING_RATE * min(1.0, (step + 1) / 100) * (0.02 + 0.49 * (1 + np.cos(np.pi * done)))
             )
-        frames, language, end = clips.batch(rng.integers(0, len(clips), batch))
+        frames, language, end = clips.batch(rng.integers(0, len(clips), batch), rng)
         loss = loss_of(model(masked(frames, rng)), language, end)
         optimiser.zero_grad()
         loss.backward()
@@ -240,7 +234,7 @@ def look(data: Path, out: Path) -> None:
             print(
                 f"{name} {threshold:4.2f}: heard {float((best > limit).float().mean()):.3f} of {len(best)}, "
                 f"false {float((wrong > limit).float().mean()):.4f} of {len(wrong)}, "
-                f"late p50 {float(late.median()):.0f} p95 {float(late.quantile(0.95)):.0f} ms"
+                f"late p50, p95: {np.percentile(late, (50, 95)).round() if len(late) else '-'} ms"
             )
 
 
@@ -249,7 +243,7 @@ THRESHOLDS = (0.3, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99)
 
 def quiet(out: Path, people: Path, minutes: float, seed: int) -> None:
     """False STOPs an hour in what others say and do, in voices kept for that, by threshold."""
-    arrays, studio = read(out).arrays(), Studio.for_validation(people, seed)
+    arrays, studio = read(out).arrays(), Studio([seed, 2_000], True, people)
     print("             ", *(f"{threshold:6.2f}" for threshold in THRESHOLDS))
     for language in LANGUAGES:
         for kind in BACKGROUNDS:

