@@ -3,7 +3,7 @@
     python -m edge_wam.train.stop_data --shards 12 --first 0 --every 2   # goes on where it was ended
 
 A clip is 2 s of what a microphone hears: a sentence, perhaps another before or after it, an echo, noise at
-2 to 30 dB, a microphone's colour and gain. Noises are those of the simulated room (sim/noise.py), with other
+4 to 30 dB, a microphone's colour and gain. Noises are those of the simulated room (sim/noise.py), with other
 seeds than the bench's, and more kinds that it has not: motors of another make, every colour, knocks, tones.
 """
 
@@ -29,7 +29,7 @@ SAMPLES = FRAMES * HOP + WINDOW - HOP
 CLIPS = 2_500  # a shard
 _FRESH = 1_200  # sentences a shard by espeak-ng, new ones
 # Who speaks, how often: STOPs, other sentences. Kokoro's are nearest to people; prompts are people.
-_SHARES = {"espeak": (1.0, 1.0), "kokoro": (4.0, 3.0), "festival": (0.8, 0.4), "prompts": (0.0, 2.0)}
+_SHARES = {"espeak": (1.0, 1.0), "kokoro": (4.0, 3.0), "festival": (2.0, 0.6), "prompts": (0.0, 2.0)}
 _CHOOSERS = {"espeak": (1.0, 1.0), "kokorochoose": (2.0, 2.0), "prompts": (0.0, 1.0)}
 _NOISE_S = 12.0
 _POSITIVE, _SPEECH = 0.45, 0.87  # of clips: those with STOP; those with any sentence
@@ -200,7 +200,7 @@ class Studio:
         return drawn(self.banks[language, stop], self._shares, stop, self._rng)
 
     def _around(self, rng: np.random.Generator, loud: float, where: slice, quiet: bool) -> Whole:
-        """What else is heard, 2 to 30 dB below `loud` within `where`; none in a quarter of `quiet` clips."""
+        """What else is heard, 4 to 30 dB below `loud` within `where`; none in a quarter of `quiet` clips."""
         total: Whole = np.zeros(SAMPLES, np.float32)
         if quiet and rng.random() < 0.25:
             return total
@@ -209,7 +209,7 @@ class Studio:
             at = int(rng.integers(0, len(source) - SAMPLES))
             total += noise.level(source[at : at + SAMPLES]) * rng.uniform(0.3, 1)
         level = noise.rms(total[where]) or 1.0
-        wanted = loud * 10 ** (-rng.uniform(2, 30 if rng.random() < 0.5 else 14) / 20)
+        wanted = loud * 10 ** (-rng.uniform(4, 30 if rng.random() < 0.5 else 14) / 20)
         return total * (wanted / level)
 
 

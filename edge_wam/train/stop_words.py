@@ -45,12 +45,14 @@ _LIKE = {
     "gossip system sister stomach it's last first off east fast optics custom toppings set sit stays "
     "best option most of this tough stood stew stooge stash stat stub stud sty sting stint stitch cups "
     "cub cap cape",
-    "zh": "听 厅 挺 庭院 家庭 亭子 凉亭 法庭 客厅 餐厅 听见 听说 好听 听懂 挺好 挺大 艇 游艇 蜻蜓 顶 定 丁 "
-    "钉 订 叮 一定 决定 屋顶 山顶 肯定 固定 疼 腾 藤 头疼 通 同 铜 痛 桶 天 田 甜 填 今天 每天 别的 "
-    "别人 别说 别走 别吃 别去 别看 区别 特别 分别 告别 别墅 冻 东 懂 动 洞 冬天 运动 动物 活动 动作 "
-    "自动 感动 电动 移动 变动 被动 主动 不懂 东西 房东 听下去 铃声 平静 明白 名字 应该 请进 清楚 情况 "
-    "进行 星星 性别 铁 贴 踢 提 题 体 替 问题 下午 下雨 下雪 一下 下来 低下 脚下 纸 指 直 只 之 支 知 "
-    "汽油 庭 廷 听众 听力 挺身 零 另 灵 您 宁 拧 京 景 镜 冰 病 饼 并 平 瓶 屏 苹果 婷婷 丁香",
+    # None that is said exactly as 停 (庭, 亭, 婷): nobody could tell them apart.
+    "zh": "听 厅 挺 客厅 餐厅 听见 听说 好听 听懂 挺好 挺大 艇 游艇 顶 定 丁 钉 订 叮 "
+    "一定 决定 屋顶 山顶 肯定 固定 疼 腾 藤 头疼 通 同 铜 痛 桶 天 田 甜 填 今天 "
+    "每天 别的 别人 别说 别走 别吃 别去 别看 区别 特别 分别 告别 别墅 冻 东 懂 动 洞 "
+    "冬天 运动 动物 活动 动作 自动 感动 电动 移动 变动 被动 主动 不懂 东西 房东 听下去 "
+    "铃声 平静 明白 名字 应该 请进 清楚 情况 进行 星星 性别 铁 贴 踢 提 题 体 替 "
+    "问题 下午 下雨 下雪 一下 下来 低下 脚下 纸 指 直 只 之 支 知 汽油 听众 听力 "
+    "挺身 零 另 灵 您 宁 拧 京 景 镜 冰 病 饼 并 平 瓶 屏 苹果 丁香",
 }
 _MORE = {
     "en": (
