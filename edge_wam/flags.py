@@ -101,8 +101,8 @@ def parser() -> argparse.ArgumentParser:
         nargs="+",
         metavar="NAME",
         default=(),
-        help="sizes: these, e.g. nano tiny; voice: of recognisers, languages, voices, conditions, backgrounds "
-        "those with such a word, e.g. vosk kokoro 'servos 10 dB' (default: all)",
+        help="sizes: these, e.g. nano tiny; voice: of recognisers, languages, voices, conditions, backgrounds"
+        " those with such a word, e.g. vosk kokoro 'servos 10 dB' (default: all)",
     )
     bench.add_argument("--quick", action="store_true", help="voice: a minute, little of everything")
     bench.add_argument(
