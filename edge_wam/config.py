@@ -73,6 +73,7 @@ from edge_wam.pilot import Patience
 from edge_wam.sense.button import LISTEN, source_of
 from edge_wam.sense.dialogue import CONFIRM
 from edge_wam.sense.speaker import ANSWERS
+from edge_wam.sense.voice import ENGINES
 from edge_wam.telemetry import INSTANCE
 from edge_wam.tomlfile import Scalar, Table
 
@@ -80,7 +81,6 @@ SIMULATED = "sim"
 _FASTEST_BPS = {"feetech": 1_000_000, "dynamixel": 4_000_000}
 SERVOS = tuple(_FASTEST_BPS)  # act/families.py
 WHEN_BACK = ("hold", "park", "go on")
-ENGINES = ("auto", "vosk", "pocketsphinx", "whisper")
 IMAGES = ("jpeg", "png")  # of a recording
 _CAMERAS = (("front", "sim-front"), ("wrist", "sim-wrist"))
 

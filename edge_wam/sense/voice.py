@@ -36,7 +36,7 @@ from edge_wam.sense.vosk_engine import VARIABLE, VoskRecogniser, find_model
 from edge_wam.sense.whisper_engine import open_whisper
 from edge_wam.types import Words
 
-_ENGINES = ("auto", "vosk", "pocketsphinx", "whisper")
+ENGINES = ("auto", "vosk", "pocketsphinx", "whisper")
 _NOTHING = Beside()
 _POLL_S = 0.2
 _ONE_STOP_S = 1.0  # what two ears hear within it is one STOP, and no sentence that ends in it is obeyed
@@ -105,8 +105,8 @@ def open_recogniser(
     VoiceError if that one cannot hear this language, its package
     or model is missing, or one of the phrases has a word that it does not know.
     """
-    if engine not in _ENGINES:
-        raise VoiceError(f"voice.engine: expected one of {', '.join(_ENGINES)}, found '{engine}'")
+    if engine not in ENGINES:
+        raise VoiceError(f"voice.engine: expected one of {', '.join(ENGINES)}, found '{engine}'")
     if engine == "whisper":
         stop = open_recogniser("auto", language, phrases, vosk_model, beside)
         known = understanding or Understanding(language, [[phrase] for phrase in phrases])
