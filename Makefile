@@ -9,7 +9,7 @@ ARGS ?=
 TORCH_INDEX ?=
 
 BIN := $(VENV)/bin
-EVERY_LINE := edge_wam/act/guard.py,edge_wam/act/plan.py,edge_wam/act/health.py,edge_wam/act/feetech.py,edge_wam/act/feetech_blocks.py,edge_wam/act/dynamixel.py
+EVERY_LINE := edge_wam/act/guard.py,edge_wam/act/plan.py,edge_wam/act/health.py,edge_wam/act/stream.py,edge_wam/act/feetech.py,edge_wam/act/feetech_blocks.py,edge_wam/act/dynamixel.py
 # Stamps: an install is repeated only when setup.py has changed.
 MADE := $(VENV)/.made
 DEMO := $(VENV)/.demo-installed

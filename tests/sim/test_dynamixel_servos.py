@@ -101,6 +101,11 @@ def test_ping_says_model_and_firmware(bench):
     assert [s.servo_id for s in bench.ask(dynamixel.ping(dynamixel.BROADCAST_ID))] == [1, 2, 3, 4, 5, 6]
 
 
+def test_what_is_for_all_is_done_by_all_and_answered_by_none(bench):
+    assert bench.ask(dynamixel.write(dynamixel.BROADCAST_ID, table.LED.address, b"\x01")) == []
+    assert [bench.read(servo_id, table.LED) for servo_id in range(1, 7)] == [1] * 6
+
+
 def test_a_wrong_crc_is_ignored(bench):
     good = dynamixel.write(1, table.LED.address, b"\x01")
     assert bench.chain.handle(good[:-1] + bytes([good[-1] ^ 1])) == b""
