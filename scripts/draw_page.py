@@ -14,6 +14,7 @@ import contextlib
 import functools
 import multiprocessing
 import shutil
+import socket
 import sys
 import tempfile
 import time
@@ -63,6 +64,12 @@ def running(main: object, *args: object) -> Iterator[None]:
         process.join()
 
 
+def listens() -> bool:
+    """Whether the page is there."""
+    with socket.socket() as tried:
+        return tried.connect_ex(("127.0.0.1", PORT)) == 0
+
+
 def say(tab: Page, cues: Mailbox, command_id: str, words: str) -> None:
     """Hold the button and play the recording, until the robot does it."""
     record = np.zeros((), CUE)
@@ -98,7 +105,7 @@ def main() -> int:
         browser = stack.enter_context(sync_playwright()).chromium.launch(
             executable_path=shutil.which("chromium")
         )
-        while not token.is_file():
+        while not listens():
             time.sleep(0.1)
         tabs = []
         for how in (DESK, PHONE):
