@@ -97,7 +97,7 @@ $(DEMO): $(MADE) setup.py
 $(TEST): $(MADE) setup.py
 	@echo "== installing edge_wam with torch and the test tools in $(VENV)"
 	@$(BIN)/python -m pip install --disable-pip-version-check \
-		$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -e '.[sim,voice,whisper,record,web,train,dev]'
+		$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -e '.[sim,voice,whisper,wake,record,web,train,dev]'
 	@touch $@ $(DEMO)
 
 # A real Vosk model, for tests only. Without it (no network) those tests skip and say so.

@@ -27,7 +27,8 @@
     whisper_model = ""                      # folder; "": the package that carries it
     device = ""                             # microphone: (part of) its name, "1234:abcd", number; "": usual
     confirm = "unsure"                      # ask back where something was left open; or always, never
-    wake = ""                               # a word that a command must follow, as "robot"; "": none
+    wake = ""                               # a word that a command must follow, as "robot"; "": none;
+                                            # "okay nabu", ...: by an ear of its own (edge-wam[wake])
     listen = "always"                       # or push: commands only while a button is held; STOP always
     button = ""                             # "terminal" (space), an input device, "gpiochip0:105"; "": page
     button_key = 0                          # of an input device, as evtest numbers it; 0: any
