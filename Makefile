@@ -9,7 +9,7 @@ ARGS ?=
 TORCH_INDEX ?=
 
 BIN := $(VENV)/bin
-EVERY_LINE := edge_wam/act/guard.py,edge_wam/act/plan.py,edge_wam/act/health.py,edge_wam/act/feetech.py,edge_wam/act/feetech_blocks.py,edge_wam/act/dynamixel.py
+EVERY_LINE := edge_wam/act/guard.py,edge_wam/act/plan.py,edge_wam/act/health.py,edge_wam/act/stream.py,edge_wam/act/feetech.py,edge_wam/act/feetech_blocks.py,edge_wam/act/dynamixel.py
 # Stamps: an install is repeated only when setup.py has changed.
 MADE := $(VENV)/.made
 DEMO := $(VENV)/.demo-installed
@@ -97,7 +97,7 @@ $(DEMO): $(MADE) setup.py
 $(TEST): $(MADE) setup.py
 	@echo "== installing edge_wam with torch and the test tools in $(VENV)"
 	@$(BIN)/python -m pip install --disable-pip-version-check \
-		$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -e '.[sim,voice,whisper,record,web,train,dev]'
+		$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -e '.[sim,voice,whisper,wake,record,web,train,dev]'
 	@touch $@ $(DEMO)
 
 # A real Vosk model, for tests only. Without it (no network) those tests skip and say so.

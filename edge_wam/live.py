@@ -69,6 +69,8 @@ def live(
         robot = stack.enter_context(
             house(config, manifest, sound=sound, staged=staged, outlet=name, say=tell, starting=starting)
         )
+        if robot.stage is not None:
+            robot.stage.lay(seed=0, command_id="")  # on an empty table there is nothing to be picked up
         pilot = Pilot(robot.limits, config.stale.patience, robot.health)
         outlet = Broadcast(boxes, log, pilot)
         asked = telemetry.Asked(boxes.asked, known.plan.commands, given)

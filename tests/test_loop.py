@@ -14,12 +14,12 @@ from edge_wam.clock import ManualClock
 from edge_wam.errors import BusError
 from edge_wam.loop import run
 from edge_wam.mailbox import Mailbox, private_name
-from edge_wam.messages import CHUNK, HEARD, STATE, HeardReader, HeardWriter, chunk_record, read_state
-from edge_wam.orders import Order, Orders, Verb, VoiceOrders
+from edge_wam.messages import CHUNK, STATE, chunk_record, read_state
+from edge_wam.orders import Order, Verb
 from edge_wam.pilot import Mode, Patience, Pilot
 from edge_wam.remote import RemoteThinker
 from edge_wam.ticklog import TickLog
-from edge_wam.types import JOINTS, ActionChunk, Joints, Words
+from edge_wam.types import JOINTS, ActionChunk, Joints
 
 PERIOD_S = 0.02
 PARK = np.array([0.0, -1.7, 1.45, 0.5, 0.0, 0.15])
@@ -386,50 +386,6 @@ def test_the_mailbox_thinker_carries_states_and_chunks(bench):
         bench.thinker = Policy(bench.clock, START + 0.5)
         history = bench.run((0.2, DO._replace(command="pick up the red cube")), (2.0, QUIT))
     np.testing.assert_allclose(history.sent_rad[history.t_s < 102.0][-1], START + 0.5, atol=0.01)
-
-
-def test_voice_orders_stop_comes_last_and_unknown_words_order_nothing():
-    told = []
-    with Mailbox.create(private_name("h"), HEARD) as box:
-        voice, given = HeardWriter(box), Orders()
-        orders = VoiceOrders(
-            HeardReader(box),
-            lambda words: {"grab the red cube": "pick up the red cube"}.get(words.text),
-            given,
-            lambda news, command: told.append((news.words.text, command)),
-        )
-        say = Words("grab the red cube", 1.0, 0.9, True, "en")
-        given.give(Order(Verb.PARK))
-        voice.put(say._replace(final=False), stop=False)
-        assert orders.take() == [Order(Verb.PARK)]
-        voice.put(say, stop=False)
-        voice.put(say._replace(text="make me a sandwich"), stop=False)
-        assert orders.take() == [Order(Verb.DO, "pick up the red cube")]
-        voice.put(say._replace(text="stop", final=False), stop=True)
-        voice.put(say, stop=False)
-        assert orders.take() == [Order(Verb.DO, "pick up the red cube"), STOP]
-        assert orders.take() == []
-        voice.put(say._replace(text="stop now"), stop=True)
-        assert orders.take() == [STOP]
-        voice.put(say, stop=True)  # begun with STOP, and ended as a command
-        assert orders.take() == [STOP]
-    assert told[1] == ("make me a sandwich", None)
-    assert told[3:] == [("stop now", "STOP"), ("grab the red cube", "STOP")]  # once, when it is over
-
-
-def test_who_was_told_to_leave_begins_nothing_new_but_stops():
-    with Mailbox.create(private_name("h"), HEARD) as box:
-        voice, given = HeardWriter(box), Orders()
-        orders = VoiceOrders(HeardReader(box), lambda words: words.text, given)
-        say = Words("home", 1.0, 0.9, True, "en")
-        voice.put(say, stop=False)
-        given.give(QUIT)
-        assert orders.take() == [QUIT]  # said in the same tick
-        voice.put(say, stop=False)
-        given.give(Order(Verb.DO, "home"))
-        assert orders.take() == []
-        voice.put(say._replace(text="stop", final=False), stop=True)
-        assert orders.take() == [STOP]
 
 
 def test_the_watchdog_is_fed_by_every_tick_and_by_nothing_else():

@@ -22,6 +22,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from edge_wam.act.dynamixel_table import HARDWARE_ERROR, Register
+from edge_wam.act.stream import PacketStream, Stream
 
 HEADER = b"\xff\xff\xfd\x00"
 BROADCAST_ID = 0xFE
@@ -220,40 +221,13 @@ def why_not_kept(register: Register) -> str:
     return ""
 
 
-class PacketReader:
-    """Cuts a stream of bytes, in pieces of any size, into packets; finds its feet after garbage.
-
-    broken counts frames whose CRC failed, garbage_bytes everything that was thrown away.
-    longest_parameters makes a false header that announces more than that harmless at once.
-    """
+class PacketReader(PacketStream[Packet]):
+    """As PacketStream. longest_parameters makes a false header that announces more harmless at once."""
 
     def __init__(self, longest_parameters: int = LONGEST_PARAMETERS) -> None:
-        self._buffer = bytearray()
+        super().__init__()
         # Stuffing adds at most one byte to three.
         self._longest = 3 + longest_parameters + (1 + longest_parameters) // 3
-        self.broken = 0
-        self.garbage_bytes = 0
-
-    @property
-    def waiting(self) -> int:
-        """Bytes of a packet that has not come to its end yet."""
-        return len(self._buffer)
-
-    def feed(self, data: bytes) -> list[Packet]:
-        """The packets completed by `data`, in order."""
-        self._buffer += data
-        packets = []
-        while (packet := self._next()) is not None:
-            packets.append(packet)
-        return packets
-
-    def finish(self) -> list[Packet]:
-        """The wire has gone quiet: an unfinished packet never was one. Look for others behind its header."""
-        packets = []
-        while self._buffer:
-            self._drop(1)
-            packets += self.feed(b"")
-        return packets
 
     def _next(self) -> Packet | None:
         buffer = self._buffer
@@ -274,10 +248,6 @@ class PacketReader:
                 return Packet(servo_id, body[0], body[1:])
             self.broken += 1
             self._drop(1)
-
-    def _drop(self, count: int) -> None:
-        self.garbage_bytes += count
-        del self._buffer[:count]
 
 
 class StatusReader:
@@ -311,20 +281,14 @@ def status_reader(longest: int | None = None) -> StatusReader:
     return StatusReader(LONGEST_PARAMETERS - 1 if longest is None else longest)
 
 
-class JoinedReader:
+class JoinedReader(Stream):
     """The answers of a fast read: `count` servos with `length` bytes of data each, in one status packet."""
 
     def __init__(self, length: int, count: int) -> None:
+        super().__init__()
         self._each = JOINED_EACH_BYTES + length
         self._head = _joined_head(1 + count * self._each)
         self._count, self._left, self._crc = count, 0, 0
-        self._buffer = bytearray()
-        self.broken = 0
-        self.garbage_bytes = 0
-
-    @property
-    def waiting(self) -> int:
-        return len(self._buffer)
 
     def feed(self, data: bytes) -> list[Status]:
         """The answers completed by `data`; after a block whose CRC fails there are none any more."""
@@ -354,10 +318,6 @@ class JoinedReader:
         self._left = 0
         self._drop(len(self._buffer))
         return []
-
-    def _drop(self, count: int) -> None:
-        self.garbage_bytes += count
-        del self._buffer[:count]
 
 
 def _begins(buffer: bytearray, head: bytes) -> int:

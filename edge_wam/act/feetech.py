@@ -24,6 +24,8 @@ from collections.abc import Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
+from edge_wam.act.stream import PacketStream
+
 HEADER = b"\xff\xff"
 BROADCAST_ID = 0xFE
 HIGHEST_ID = 0xFC
@@ -322,41 +324,16 @@ def why_not_kept(register: Register) -> str:
     return "; is its EEPROM locked (lock = 1)?" if register.eeprom else ""
 
 
-class PacketReader:
-    """Cuts a stream of bytes, in pieces of any size, into packets; finds its feet after garbage.
+class PacketReader(PacketStream[Packet]):
+    """As PacketStream. longest_parameters makes a false header that announces more harmless at once.
 
-    broken counts frames whose checksum failed, garbage_bytes everything that was thrown away.
-    longest_parameters makes a false header that announces more than that harmless at once. Give it where
-    the length of the answer is known: a LEN that is one too high is a flipped bit the checksum never sees
-    (the old checksum becomes data, and FF, the next header's first byte, is then the right checksum).
+    Give it where the length of the answer is known: a LEN that is one too high is a flipped bit the checksum
+    never sees (the old checksum becomes data, and FF, the next header's first byte, is then the right one).
     """
 
     def __init__(self, longest_parameters: int = LONGEST_PARAMETERS) -> None:
-        self._buffer = bytearray()
+        super().__init__()
         self._longest = longest_parameters + 2
-        self.broken = 0
-        self.garbage_bytes = 0
-
-    @property
-    def waiting(self) -> int:
-        """Bytes of a packet that has not come to its end yet."""
-        return len(self._buffer)
-
-    def feed(self, data: bytes) -> list[Packet]:
-        """The packets completed by `data`, in order."""
-        self._buffer += data
-        packets = []
-        while (packet := self._next()) is not None:
-            packets.append(packet)
-        return packets
-
-    def finish(self) -> list[Packet]:
-        """The wire has gone quiet: an unfinished packet never was one. Look for others behind its header."""
-        packets = []
-        while self._buffer:
-            self._drop(1)
-            packets += self.feed(b"")
-        return packets
 
     def _next(self) -> Packet | None:
         buffer = self._buffer
@@ -381,10 +358,6 @@ class PacketReader:
                 return packet
             self.broken += 1
             self._drop(1)
-
-    def _drop(self, count: int) -> None:
-        self.garbage_bytes += count
-        del self._buffer[:count]
 
 
 def status_reader(longest: int | None = None) -> PacketReader:

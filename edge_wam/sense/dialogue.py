@@ -12,6 +12,7 @@ Pure but for the clock that its caller hands in.
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -75,7 +76,8 @@ class Dialogue:
     ('' nothing). held: whether a button was held for a sentence; without it only a question is answered, for
     as long as it stands, and who holds it need not say the name. propose: what may make a question of a
     refusal (sense/similar.py); of what was not heard clearly only where the robot was called, or its button
-    held."""
+    held. woken: when an ear of its own (sense/waker.py) heard the wake word last; then that calls, not what
+    the recogniser took for the word."""
 
     def __init__(
         self,
@@ -86,17 +88,20 @@ class Dialogue:
         doing: Callable[[], str] | None = None,
         held: Callable[[Words], bool] | None = None,
         propose: Callable[[str, Meaning], Meaning] | None = None,
+        woken: Callable[[], float] | None = None,
     ) -> None:
         if confirm not in CONFIRM:
             raise ValueError(f"confirm: expected one of {', '.join(CONFIRM)}, found '{confirm}'")
         self._understanding, self._texts = understanding, TEXTS[language]
         self._confirm, self._wake = confirm, wake.casefold().strip()
-        self._doing, self._held, self._propose = doing, held, propose
+        self._doing, self._held, self._propose, self._woken = doing, held, propose, woken
+        self._woken_s = -math.inf  # the call that has been taken
         self._asked = self._last = ""
         self._until_s = 0.0  # the question stands, and the robot listens without its name
 
     def stopped(self) -> None:
-        """STOP was heard: whatever was asked is off."""
+        """STOP was heard: whatever was asked is off, and who called before it has to call again."""
+        self._take_call()
         self._asked, self._until_s = "", 0.0
 
     def asked(self, now_s: float) -> str:
@@ -107,6 +112,7 @@ class Dialogue:
         """A final result that is no STOP. What the recogniser is not sure of is asked about, never done."""
         sure = UNKNOWN not in words.text  # in its middle neither: a "not" may have been there
         text, now_s = " ".join(words.text.replace(UNKNOWN, " ").split()), words.t_s
+        self._take_call()
         asked = self.asked(now_s)
         if not text:
             return Reply(why="no words")
@@ -116,9 +122,10 @@ class Dialogue:
             return Reply(why="the button was not held")
         spoken_to = pressed
         if self._wake:
-            called, text = self._called(text)
+            named, text = self._called(text)
+            called = named and (self._woken is None or pressed or now_s <= self._until_s)
             if called and not text:
-                self._until_s = now_s + ANSWER_S
+                self._listen(now_s)
                 return Reply(say=self._texts.listening, why="called", sign=Sign.ASK)
             spoken_to = called or pressed or now_s <= self._until_s
             if not spoken_to:
@@ -149,6 +156,16 @@ class Dialogue:
             return Reply("", self._texts.refused, why, Sign.NO)
         self._asked, self._until_s = meaning.phrase, now_s + ANSWER_S
         return Reply("", self._texts.ask.format(meaning.phrase), why, Sign.ASK)
+
+    def _take_call(self) -> None:
+        """The ear for the wake word may have heard it since."""
+        if self._woken is not None and (woken_s := self._woken()) > self._woken_s:
+            self._woken_s = woken_s
+            self._listen(woken_s)
+
+    def _listen(self, now_s: float) -> None:
+        """The robot was called. A question that nobody answered in time is not asked again by that."""
+        self._asked, self._until_s = self.asked(now_s), now_s + ANSWER_S
 
     def _as_before(self, act: Act) -> Meaning:
         phrase = self._last

@@ -44,6 +44,8 @@ _SURE_FRAMES, _SURE_FRAMES_AFTER, _PAUSE_FRAMES = 6, 9, 3
 _DOUBT = 1e-14  # what a slip costs when a command is heard once more: one that falls then is asked about
 # How "stop" is said elsewhere than in the dictionary: in England, in the north, by machines.
 _STOP_SOUNDS = ("S T AO P", "S T AH P")
+# Wake words (sense/waker.py) that its dictionary lacks.
+_WAKE_SOUNDS = {"nabu": "N AA B UW", "mycroft": "M AY K R AO F T"}
 _SENTENCE_GAP_S = 1.0  # between two sentences; a pause of 0.3 s ends one for the end-pointer
 _TAIL_FRAMES = 3  # of the silence that ended it, what is decoded: in more of it words are heard
 _NOTHING = Beside()
@@ -76,6 +78,8 @@ class SphinxRecogniser:
         decoder = pocketsphinx.Decoder(lm=None, samprate=RATE_HZ, loglevel="FATAL")
         for number, sounds in enumerate(_STOP_SOUNDS, 2):
             decoder.add_word(f"stop({number})", sounds, number == 1 + len(_STOP_SOUNDS))
+        for word, sounds in _WAKE_SOUNDS.items():
+            decoder.add_word(word, sounds, True)
         self.grammar: Grammar = make_grammar(
             language,
             phrases,

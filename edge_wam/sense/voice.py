@@ -33,10 +33,11 @@ from edge_wam.sense.sphinx_engine import SphinxRecogniser
 from edge_wam.sense.spotter import LANGUAGES, Spotter, load
 from edge_wam.sense.understand import Understanding
 from edge_wam.sense.vosk_engine import VARIABLE, VoskRecogniser, find_model
+from edge_wam.sense.waker import WAKE_WORDS, Waker, lacking_ear
 from edge_wam.sense.whisper_engine import open_whisper
 from edge_wam.types import Words
 
-_ENGINES = ("auto", "vosk", "pocketsphinx", "whisper")
+ENGINES = ("auto", "vosk", "pocketsphinx", "whisper")
 _NOTHING = Beside()
 _POLL_S = 0.2
 _ONE_STOP_S = 1.0  # what two ears hear within it is one STOP, and no sentence that ends in it is obeyed
@@ -105,8 +106,8 @@ def open_recogniser(
     VoiceError if that one cannot hear this language, its package
     or model is missing, or one of the phrases has a word that it does not know.
     """
-    if engine not in _ENGINES:
-        raise VoiceError(f"voice.engine: expected one of {', '.join(_ENGINES)}, found '{engine}'")
+    if engine not in ENGINES:
+        raise VoiceError(f"voice.engine: expected one of {', '.join(ENGINES)}, found '{engine}'")
     if engine == "whisper":
         stop = open_recogniser("auto", language, phrases, vosk_model, beside)
         known = understanding or Understanding(language, [[phrase] for phrase in phrases])
@@ -135,6 +136,16 @@ def open_spotter(folder: str, language: str, say: Callable[[str], None]) -> Spot
     return Spotter(load(Path(folder)), language)
 
 
+def open_waker(word: str, say: Callable[[str], None]) -> Waker | None:
+    """The ear for the wake word; None if it is another word, or its package is not there, which is said."""
+    if (known := word.casefold().strip()) not in WAKE_WORDS:
+        return None
+    if why := lacking_ear(known):
+        say(f"voice.wake '{known}': heard by the recogniser, as any name: {why}")
+        return None
+    return Waker(known)
+
+
 def describe(recogniser: Recogniser) -> str:
     """One line for people: which recogniser listens, in which language, for how many phrases."""
     grammar = recogniser.grammar
@@ -149,17 +160,22 @@ class Listener:
 
     A partial STOP is told at once, and it stays: what that utterance ends as is told as STOP too,
     whatever words it is then thought to be. Who said stop does not want the arm to move. The same holds for
-    what the spotter hears; it knows no utterances, so its STOP covers what ends within a second of it.
+    what the spotter hears; it knows no utterances, so its STOP covers what ends within a second of it. What
+    the waker hears is news to whoever asks it.
     """
 
-    def __init__(self, recogniser: Recogniser, spotter: Spotter | None = None) -> None:
-        self._recogniser, self._spotter = recogniser, spotter
+    def __init__(
+        self, recogniser: Recogniser, spotter: Spotter | None = None, waker: Waker | None = None
+    ) -> None:
+        self._recogniser, self._spotter, self._waker = recogniser, spotter, waker
         self._stopped = False
         self._heard_s = self._spotted_s = -math.inf  # STOP, by the one ear and by the other
 
     def hear(self, block: Block) -> list[Spoken]:
         """Feed a block; the news, oldest first."""
         news = []
+        if self._waker is not None:
+            self._waker.hear(block)
         if self._spotter is not None and self._spotter.hear(block):
             self._spotted_s = block.t_s
             if block.t_s > self._heard_s + _ONE_STOP_S:
@@ -215,7 +231,11 @@ def voice_main(
             held = stack.enter_context(push_to_talk(source, settings.talk_box, say))
         if not lacking(language):
             propose = LateProposer(understanding, settings.commands, say)
-        dialogue = Dialogue(understanding, language, settings.confirm, settings.wake, doing, held, propose)
+        waker = open_waker(settings.wake, say)
+        woken = None if waker is None else functools.partial(getattr, waker, "heard_s")
+        dialogue = Dialogue(
+            understanding, language, settings.confirm, settings.wake, doing, held, propose, woken
+        )
         speaker = Speaker(settings.answers, language, say)
         stack.callback(speaker.close)
         keeper = None
@@ -228,7 +248,7 @@ def voice_main(
         sound.start()
         life.ready()
         talk = Talk(recogniser, dialogue, speaker, writer, say, keeper.keep if keeper else None)
-        listener = Listener(recogniser, open_spotter(settings.spotter, language, say))
+        listener = Listener(recogniser, open_spotter(settings.spotter, language, say), waker)
         listen(sound, listener, talk.hear, life.wait, keeper.feed if keeper else None)
 
 

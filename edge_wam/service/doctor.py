@@ -44,6 +44,7 @@ LOOKS: tuple[tuple[str, Callable[[Config], str]], ...] = (
     ("recogniser", lambda config: _recogniser(config)),
     ("microphone", looks.microphone),
     ("push-to-talk", looks.button),
+    ("wake word", looks.wake_word),
     ("likeness", looks.likeness),
     ("usb", wiring.usb),
     ("cameras", looks.cameras),

@@ -25,6 +25,7 @@ from edge_wam.sense import similar
 from edge_wam.sense.button import TERMINAL, examine, source_of
 from edge_wam.sense.microphone import EAR, Microphone
 from edge_wam.sense.soundcheck import level_dbfs, trouble
+from edge_wam.sense.waker import lacking_ear
 from edge_wam.think import store
 
 RUNTIME = ("numpy", "openvino", "safetensors", "pyserial", "tqdm")
@@ -261,6 +262,15 @@ def likeness(config: Config) -> str:
     """Whether a sentence that is not understood can be asked back by what it is like."""
     why = similar.lacking(config.voice.language)
     return f"none: {why}" if why else "all-MiniLM-L6-v2: what is not understood is asked back"
+
+
+def wake_word(config: Config) -> str:
+    """What listens for the word that calls the robot, if there has to be one."""
+    word = config.voice.wake.casefold().strip()
+    if not word:
+        return "none: every command counts"
+    why = lacking_ear(word)
+    return f"'{word}', by " + (f"the recogniser ({why})" if why else "an ear of its own")
 
 
 def _os_name(root: Path) -> str:

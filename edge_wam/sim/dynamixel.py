@@ -36,7 +36,7 @@ _BULK_READS = {Instruction.BULK_READ, Instruction.FAST_BULK_READ}
 _FAST = {Instruction.FAST_SYNC_READ, Instruction.FAST_BULK_READ}
 
 
-class DynamixelChain(Chain[DynamixelServo]):
+class DynamixelChain(Chain[DynamixelServo, Packet]):
     """models: one number a joint (dynamixel_table.MODELS); fast: whether the firmware knows fast reads;
     indirect: (begin, count) of the indirect data, one a joint."""
 
@@ -50,12 +50,11 @@ class DynamixelChain(Chain[DynamixelServo]):
         fast: bool = True,
         supply_v: float = NOMINAL_V,
     ) -> None:
-        self._reader = PacketReader()
         self.fast = fast
         count = len(calibration.joints)
         kinds = zip(range(count), models or [XL430] * count, indirect or [NEW_INDIRECT] * count, strict=True)
         servos = [DynamixelServo(plant, index, calibration, model, at) for index, model, at in kinds]
-        super().__init__(plant, servos, supply_v)
+        super().__init__(plant, servos, supply_v, PacketReader())
 
     def update(self) -> None:
         with self._lock:
@@ -74,22 +73,7 @@ class DynamixelChain(Chain[DynamixelServo]):
                     servo.power_on()  # nothing else takes an error away
             self._stale = True
 
-    def replies(self, data: bytes, baud_bps: int | None = None) -> list[Reply]:
-        with self._lock:
-            return [reply for packet in self._reader.feed(data) for reply in self._answer(packet, baud_bps)]
-
-    def idle(self) -> list[Reply]:
-        with self._lock:
-            return [reply for packet in self._reader.finish() for reply in self._answer(packet, None)]
-
-    def _answer(self, packet: Packet, baud_bps: int | None) -> list[Reply]:
-        self._awake()
-        hearing = {
-            servo.get(table.ID): servo
-            for servo in self.servos
-            if baud_bps is None or table.BAUDS_BPS[servo.get(table.BAUD)] == baud_bps
-        }
-        self._refresh()
+    def _answer(self, packet: Packet, hearing: dict[int, DynamixelServo]) -> list[Reply]:
         for servo_id, servo in hearing.items():
             if packet.servo_id in (servo_id, dynamixel.BROADCAST_ID):
                 servo.heard(self._time_s)
@@ -98,14 +82,7 @@ class DynamixelChain(Chain[DynamixelServo]):
         if packet.instruction == Instruction.SYNC_WRITE:
             self._sync_write(packet, hearing)
             return []
-        if packet.servo_id == dynamixel.BROADCAST_ID:
-            # Everybody obeys, nobody answers; PING alone is answered by all, in turn.
-            answers = [self._one(servo, packet) for _, servo in sorted(hearing.items())]
-            alone = packet.instruction == Instruction.PING
-            return [reply for reply in answers if reply is not None and alone]
-        addressed = hearing.get(packet.servo_id)
-        answer = None if addressed is None else self._one(addressed, packet)
-        return [] if answer is None else [answer]
+        return self._one_or_all(packet, hearing, packet.instruction == Instruction.PING)
 
     def _read_all(self, packet: Packet, hearing: dict[int, DynamixelServo]) -> list[Reply]:
         parameters, fast = packet.parameters, packet.instruction in _FAST
@@ -164,9 +141,8 @@ class DynamixelChain(Chain[DynamixelServo]):
         return dynamixel.ALERT if servo.get(table.HARDWARE_ERROR) else 0
 
     def _one(self, servo: DynamixelServo, packet: Packet) -> Reply | None:
-        """Let one servo carry out one instruction; its answer, if this one is answered."""
         parameters, level = packet.parameters, servo.get(table.STATUS_LEVEL)
-        servo_id, code, data, least = servo.get(table.ID), 0, b"", 2
+        servo_id, code, data, least = servo.servo_id, 0, b"", 2
         after_s = servo.get(table.RETURN_DELAY) * RETURN_DELAY_UNIT_S
         match packet.instruction:
             case Instruction.PING:

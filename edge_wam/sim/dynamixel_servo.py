@@ -84,6 +84,14 @@ class DynamixelServo:
             self.put(table.MAX_VOLTAGE, 70)
             self.put(table.SHUTDOWN, 53)
 
+    @property
+    def servo_id(self) -> int:
+        return self.get(table.ID)
+
+    @property
+    def baud_bps(self) -> int:
+        return table.BAUDS_BPS[self.get(table.BAUD)]
+
     # --- memory ---------------------------------------------------------------------------------
 
     def get(self, register: Register) -> int:

@@ -58,7 +58,7 @@ SWING_RAD, SWING_S = np.array([0.4, 0.3, 0.3, 0.3, 0.4, 0.3]), 3.0
 class Wire(LoopPort):
     """The bus, watched, and with more ways to go wrong than losing a packet."""
 
-    def __init__(self, chain: Chain[Any], clock: ManualClock, monitor: Monitor, tamper: Tamper) -> None:
+    def __init__(self, chain: Chain[Any, Any], clock: ManualClock, monitor: Monitor, tamper: Tamper) -> None:
         super().__init__(chain, clock.advance, tamper, wire_time=True, now_s=clock.now_s)
         self._monitor, self._tamper = monitor, tamper
         self.broken = False  # the adapter is gone
@@ -96,7 +96,7 @@ class Tamper(Faults):
 class Kind(NamedTuple):
     """What an arm of one family is made of here."""
 
-    chain: Callable[..., Chain[Any]]
+    chain: Callable[..., Chain[Any, Any]]
     bus: Callable[..., Any]
     arm: Callable[..., Arm]
 

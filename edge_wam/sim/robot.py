@@ -48,7 +48,7 @@ TRUTH: RecordType = np.dtype(
         ("plates", "S16", (len(COLOURS),)),
     ]
 )
-CHAINS: dict[str, Callable[..., Chain[Any]]] = {"feetech": ServoChain, "dynamixel": DynamixelChain}
+CHAINS: dict[str, Callable[..., Chain[Any, Any]]] = {"feetech": ServoChain, "dynamixel": DynamixelChain}
 _BEHIND_S = 0.1  # a machine that cannot keep up loses simulated time rather than racing after it
 
 
@@ -161,7 +161,7 @@ def robot_main(life: Life, settings: SimSettings) -> None:
     specs = tuple(camera.spec for camera in load_calibration(folder / "camera.json"))
     world = World(settings.seed)
     calibration = Calibration.load(folder / "arm.json", settings.servos)
-    chain: Chain[Any] = CHAINS[settings.servos](world, calibration)
+    chain: Chain[Any, Any] = CHAINS[settings.servos](world, calibration)
     tap = Wiretap(Path(settings.tap), world) if settings.tap else None
     with (
         FrameOutlet(settings.frames, specs) as outlet,
@@ -181,7 +181,7 @@ def robot_main(life: Life, settings: SimSettings) -> None:
 def _keep_time(
     life: Life,
     world: World,
-    chain: Chain[Any],
+    chain: Chain[Any, Any],
     photographer: Photographer,
     stage: Stage,
     tap: Wiretap | None,

@@ -71,6 +71,14 @@ class Servo:
         self.put(feetech.MIN_POSITION, joint.range_min)
         self.put(feetech.MAX_POSITION, joint.range_max)
 
+    @property
+    def servo_id(self) -> int:
+        return self.get(feetech.ID)
+
+    @property
+    def baud_bps(self) -> int:
+        return feetech.BAUDS_BPS[self.get(feetech.BAUD)]
+
     # --- memory ---------------------------------------------------------------------------------
 
     def get(self, register: Register) -> int:

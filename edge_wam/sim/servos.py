@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from edge_wam.act import feetech
 from edge_wam.act.arm import Calibration
 from edge_wam.act.feetech import Instruction, Packet, PacketReader
+from edge_wam.act.stream import PacketStream
 from edge_wam.sim.servo import RETURN_DELAY_UNIT_S, Servo
 from edge_wam.types import FloatArray
 
@@ -71,29 +72,44 @@ class Reply(NamedTuple):
 
 
 class Driven(Protocol):
-    """A servo, as its chain sees it from the plant's side (sim/servo.py, sim/dynamixel_servo.py)."""
+    """A servo, as its chain sees it (sim/servo.py, sim/dynamixel_servo.py)."""
 
     current_a: float
     temperature_c: float
     turning: bool
 
+    @property
+    def servo_id(self) -> int: ...
+    @property
+    def baud_bps(self) -> int: ...
     def power_on(self, position_rad: float | None = None) -> None: ...
     def turn(self, dt_s: float) -> None: ...
     def protect(self, dt_s: float, load: float, supply_v: float) -> None: ...
     def refresh(self, position_rad: float, velocity_rad_s: float, load: float, now_s: float) -> None: ...
 
 
+class Addressed(Protocol):
+    """A packet, as far as the families' agree."""
+
+    @property
+    def servo_id(self) -> int: ...
+
+
 ServoT = TypeVar("ServoT", bound=Driven)
+PacketT = TypeVar("PacketT", bound=Addressed)
 
 
-class Chain(Generic[ServoT]):
+class Chain(Generic[ServoT, PacketT]):
     """The servos of one arm on one wire. `replies` may be called from another thread than `update`.
 
     The plant's thread calls `update()` after each physics step. The measured values are copied there;
     registers are brought up to date only when somebody asks.
     """
 
-    def __init__(self, plant: Plant, servos: Sequence[ServoT], supply_v: float) -> None:
+    def __init__(
+        self, plant: Plant, servos: Sequence[ServoT], supply_v: float, reader: PacketStream[PacketT]
+    ) -> None:
+        self._reader = reader
         self.supply_v = supply_v
         self.servos = tuple(servos)
         self._plant = plant
@@ -175,11 +191,38 @@ class Chain(Generic[ServoT]):
 
         baud_bps is the line's speed: a servo set to another one hears nothing. None: all hear.
         """
-        raise NotImplementedError
+        with self._lock:
+            return [reply for packet in self._reader.feed(data) for reply in self._heard(packet, baud_bps)]
 
     def idle(self) -> list[Reply]:
         """The wire has gone quiet: a packet that has begun will not come to its end."""
+        with self._lock:
+            return [reply for packet in self._reader.finish() for reply in self._heard(packet, None)]
+
+    def _heard(self, packet: PacketT, baud_bps: int | None) -> list[Reply]:
+        self._awake()
+        hearing = {
+            servo.servo_id: servo for servo in self.servos if baud_bps is None or servo.baud_bps == baud_bps
+        }
+        self._refresh()
+        return self._answer(packet, hearing)
+
+    def _answer(self, packet: PacketT, hearing: dict[int, ServoT]) -> list[Reply]:
+        """Let those that hear (by id) carry out the packet; what they say to it."""
         raise NotImplementedError
+
+    def _one(self, servo: ServoT, packet: PacketT) -> Reply | None:
+        """Let one servo carry out one instruction; its answer, if this one is answered."""
+        raise NotImplementedError
+
+    def _one_or_all(self, packet: PacketT, hearing: dict[int, ServoT], ping: bool) -> list[Reply]:
+        """Let the servo it is for obey, or all: nobody answers then, but to a PING, in turn."""
+        if packet.servo_id == feetech.BROADCAST_ID:  # both families'
+            answers = [self._one(servo, packet) for _, servo in sorted(hearing.items())]
+            return [reply for reply in answers if reply is not None and ping]
+        addressed = hearing.get(packet.servo_id)
+        answer = None if addressed is None else self._one(addressed, packet)
+        return [] if answer is None else [answer]
 
     def _awake(self) -> None:
         """Before an answer: the world may have been reset and asked before its first step."""
@@ -187,43 +230,20 @@ class Chain(Generic[ServoT]):
             self.update()
 
 
-class ServoChain(Chain[Servo]):
+class ServoChain(Chain[Servo, Packet]):
     """STS3215 servos."""
 
     def __init__(self, plant: Plant, calibration: Calibration, *, supply_v: float = SUPPLY_V) -> None:
-        self._reader = PacketReader()
-        count = len(calibration.joints)
-        super().__init__(plant, [Servo(plant, index, calibration) for index in range(count)], supply_v)
+        servos = [Servo(plant, index, calibration) for index in range(len(calibration.joints))]
+        super().__init__(plant, servos, supply_v, PacketReader())
 
-    def replies(self, data: bytes, baud_bps: int | None = None) -> list[Reply]:
-        with self._lock:
-            return [reply for packet in self._reader.feed(data) for reply in self._answer(packet, baud_bps)]
-
-    def idle(self) -> list[Reply]:
-        with self._lock:
-            return [reply for packet in self._reader.finish() for reply in self._answer(packet, None)]
-
-    def _answer(self, packet: Packet, baud_bps: int | None) -> list[Reply]:
-        self._awake()
-        hearing = {
-            servo.get(feetech.ID): servo
-            for servo in self.servos
-            if baud_bps is None or feetech.BAUDS_BPS[servo.get(feetech.BAUD)] == baud_bps
-        }
-        self._refresh()
+    def _answer(self, packet: Packet, hearing: dict[int, Servo]) -> list[Reply]:
         if packet.code == Instruction.SYNC_READ:
             return self._sync_read(packet, hearing)
         if packet.code == Instruction.SYNC_WRITE:
             self._sync_write(packet, hearing)
             return []
-        if packet.servo_id == feetech.BROADCAST_ID:
-            # Everybody obeys, nobody answers; PING alone is answered by all, in turn.
-            answers = [self._one(servo, packet) for _, servo in sorted(hearing.items())]
-            alone = packet.code == Instruction.PING
-            return [reply for reply in answers if reply is not None and alone]
-        addressed = hearing.get(packet.servo_id)
-        answer = None if addressed is None else self._one(addressed, packet)
-        return [] if answer is None else [answer]
+        return self._one_or_all(packet, hearing, packet.code == Instruction.PING)
 
     def _sync_read(self, packet: Packet, hearing: dict[int, Servo]) -> list[Reply]:
         parameters = packet.parameters
@@ -245,9 +265,8 @@ class ServoChain(Chain[Servo]):
                 servo.write(address, parameters[start + 1 : start + 1 + length], self._time_s)
 
     def _one(self, servo: Servo, packet: Packet) -> Reply | None:
-        """Let one servo carry out one instruction; its answer, if this one is answered."""
         parameters = packet.parameters
-        servo_id, data = servo.get(feetech.ID), b""
+        servo_id, data = servo.servo_id, b""
         after_s = servo.get(feetech.RETURN_DELAY) * RETURN_DELAY_UNIT_S
         answered = packet.servo_id != feetech.BROADCAST_ID and servo.get(feetech.RESPONSE_LEVEL) > 0
         match packet.code:

@@ -119,7 +119,7 @@ class LoopPort:
 
     def __init__(
         self,
-        chain: Chain[Any],
+        chain: Chain[Any, Any],
         advance: Callable[[float], None] | None = None,
         faults: Faults | None = None,
         *,
@@ -213,7 +213,7 @@ class PtyPort:
 
     def __init__(
         self,
-        chain: Chain[Any],
+        chain: Chain[Any, Any],
         faults: Faults | None = None,
         *,
         wire_time: bool = True,

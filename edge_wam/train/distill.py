@@ -36,7 +36,7 @@ from edge_wam.errors import EdgeWamError
 from edge_wam.train import flow
 from edge_wam.train.dataset import Batch
 from edge_wam.train.model import CONFIGS, Seen, WorldActionModel
-from edge_wam.train.parallel import Team, device_of, join, moved
+from edge_wam.train.parallel import Team, add_flags, device_of, join, moved
 from edge_wam.train.pictures import imagination_sheet
 from edge_wam.train.teacher import COUPLINGS, VIDEO_EVERY, VIDEO_WEIGHT, Trainer, progress_loss
 
@@ -226,11 +226,7 @@ def main() -> None:
         "--committed-max", type=int, default=flow.COMMITTED_MAX, help="longest decided beginning; 0: none"
     )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--accumulate", type=int, default=1, help="shares of a batch, one after another")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: GPU if any")
-    parser.add_argument(
-        "--threads", type=int, default=None, help="default: this process's share of the cores"
-    )
+    add_flags(parser)
     arguments = parser.parse_args()
     with join(arguments.device, arguments.accumulate) as team:
         torch.set_num_threads(arguments.threads or team.threads)

@@ -16,6 +16,7 @@ one alone writes. Several machines need the output folder on a file system they 
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 from collections.abc import Callable, Iterator
@@ -126,6 +127,15 @@ class Lesson(nn.Module):
 
     def forward(self, *arguments: Any) -> Any:
         return self.losses(*arguments)
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """What `join` and the team's threads are told on the command line: accumulate, device, threads."""
+    parser.add_argument("--accumulate", type=int, default=1, help="shares of a batch, one after another")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: GPU if any")
+    parser.add_argument(
+        "--threads", type=int, default=None, help="default: this process's share of the cores"
+    )
 
 
 @contextlib.contextmanager

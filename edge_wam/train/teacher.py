@@ -32,7 +32,7 @@ from edge_wam.train import figures, flow
 from edge_wam.train.dataset import Batch, Episodes, Seeing, make_features
 from edge_wam.train.model import BODY, CONFIGS, Config, WorldActionModel, plate_of, unit
 from edge_wam.train.muon import Muon
-from edge_wam.train.parallel import Team, autocast, generator, join, moved, unsynchronised
+from edge_wam.train.parallel import Team, add_flags, autocast, generator, join, moved, unsynchronised
 from edge_wam.train.pictures import curves
 from edge_wam.train.reader import DROPOUT
 from edge_wam.train.text import Sentences
@@ -366,11 +366,7 @@ def main() -> None:
         "--coupling", choices=COUPLINGS, default=COUPLINGS[0], help="joint: actions see video"
     )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--accumulate", type=int, default=1, help="shares of a batch, one after another")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: GPU if any")
-    parser.add_argument(
-        "--threads", type=int, default=None, help="default: this process's share of the cores"
-    )
+    add_flags(parser)
     arguments = parser.parse_args()
     if arguments.lr is None:
         arguments.lr = LEARNING_RATE[arguments.stage]

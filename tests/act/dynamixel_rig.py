@@ -7,8 +7,9 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from edge_wam.act import dynamixel_table as table
 from edge_wam.act.calibration import DYNAMIXEL, Calibration
-from edge_wam.act.dynamixel_arm import DynamixelArm
+from edge_wam.act.dynamixel_arm import WATCHDOG_S, DynamixelArm
 from edge_wam.act.dynamixel_bus import DynamixelBus
 from edge_wam.clock import ManualClock
 from edge_wam.sim.dynamixel import DynamixelChain
@@ -21,6 +22,8 @@ LOW_RAD = np.array([-1.920, -1.746, -1.690, -1.659, -2.744, 0.0])
 HIGH_RAD = np.array([1.920, 1.746, 1.690, 1.659, 2.842, 1.92])
 KOCH = (1060, 1060, 1200, 1200, 1200, 1200)  # LeRobot's Koch arm: two XL430, four XL330
 OLD, NEW = (208, 20), (224, 28)
+MIXED = {"models": KOCH, "indirect": [NEW, NEW, OLD, OLD, OLD, OLD]}
+ARMED = round(WATCHDOG_S / table.WATCHDOG_UNIT_S)
 
 
 def load() -> Calibration:
@@ -64,3 +67,15 @@ def started(**kinds) -> SimpleNamespace:
     r.arm.connect()
     r.held_rad = r.arm.start()
     return r
+
+
+def registers(r, register):
+    return [servo.get(register) for servo in r.chain.servos]
+
+
+def tick(r, target_rad=None):
+    """One of the loop's: 20 ms, sense, act."""
+    r.clock.advance(0.02)
+    seen = r.arm.sense()
+    r.arm.act(seen.position_rad if target_rad is None else target_rad)
+    return seen

@@ -4,15 +4,16 @@ arm goes where it is told, time is by hand, and the policy is a formula of what 
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
+from edge_wam import __version__, telemetry
 from edge_wam import config as settings
 from edge_wam import manifest as manifests
-from edge_wam import telemetry
 from edge_wam.act.calibration import Calibration
 from edge_wam.broadcast import Broadcast, plan_of
 from edge_wam.clock import ManualClock
@@ -21,12 +22,14 @@ from edge_wam.mailbox import Mailbox, private_name
 from edge_wam.messages import CHUNK, STATE, chunk_record
 from edge_wam.orders import Order, Orders, Verb
 from edge_wam.pilot import Pilot
+from edge_wam.record import topics
 from edge_wam.record.disk import Settings
-from edge_wam.record.recorder import Reader
+from edge_wam.record.recorder import Reader, digest
 from edge_wam.record.ring import McapFile
 from edge_wam.record.topics import Entry
 from edge_wam.remote import RemoteThinker
 from edge_wam.robot import check
+from edge_wam.telemetry import TICK
 from edge_wam.think.outlook import Outlook
 from edge_wam.think.worker import Worker
 from edge_wam.ticklog import TickLog
@@ -152,12 +155,6 @@ def flight(boxes: telemetry.Boxes, until_s: float, each_tick: object = None) -> 
 
 def about(images: str = "png") -> dict[str, str]:
     """What a file says of the rig."""
-    import json
-
-    from edge_wam import __version__
-    from edge_wam.record import topics
-    from edge_wam.record.recorder import digest
-
     return {
         "version": str(topics.VERSION),
         "edge_wam": __version__,
@@ -184,3 +181,18 @@ def told(name: str = NAME) -> Iterator[telemetry.Boxes]:
 
 def settings_for(folder: Path, **changed: object) -> Settings:
     return Settings(folder, NAME, 1e9, 300.0, "png")._replace(**changed)
+
+
+def tick(number: int) -> np.ndarray:
+    record = np.zeros((), TICK)
+    record["index"], record["mode"] = number, b"holding"
+    return record
+
+
+def entry(number: int, t_s: float = 0.0, size: int = 0) -> Entry:
+    data = topics.pack(topics.TICKS, tick(number), t_s)
+    return Entry(topics.TICKS, t_s or number / 50, number, data if not size else b"x" * size)
+
+
+def finished(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.mcap"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
 import time
@@ -64,8 +65,9 @@ class Room:
         return over
 
 
-@pytest.fixture
-def room():
+@contextlib.contextmanager
+def listening(**changed):
+    """A room with a voice process of these settings."""
     pytest.importorskip("pocketsphinx")
     settings = VoiceSettings(
         "pocketsphinx",
@@ -73,8 +75,8 @@ def room():
         "",
         tuple(command.phrases["en"] for command in tasks.commands()),
         private_name("heard"),
-        push=True,
         talk_box=private_name("talk"),
+        **changed,
     )
     with (
         Mailbox.create(private_name("heard"), HEARD) as heard,
@@ -88,6 +90,12 @@ def room():
             yield Room(cues, HeardReader(heard), talk)
         finally:
             child.stop()
+
+
+@pytest.fixture
+def room():
+    with listening(push=True) as made:
+        yield made
 
 
 @pytest.mark.slow

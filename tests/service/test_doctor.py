@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import re
 import sys
@@ -318,3 +319,15 @@ def test_likeness_is_no_reason_not_to_start():
     usual = config.load()
     assert looks.likeness(replace(usual, voice=replace(usual.voice, language="zh"))) == "none: only in 'en'"
     assert looks.likeness(usual)
+
+
+def test_a_wake_word_is_heard_by_an_ear_of_its_own_or_by_the_recogniser():
+    usual = config.load()
+
+    def told(word):
+        return looks.wake_word(replace(usual, voice=replace(usual.voice, wake=word)))
+
+    assert told("") == "none: every command counts"
+    assert told("Robot").startswith("'robot', by the recogniser (only okay nabu, ")
+    by = "an ear of its own" if importlib.util.find_spec("pymicro_wakeword") else "the recogniser (no pymicro"
+    assert told("Hey Jarvis").startswith(f"'hey jarvis', by {by}")

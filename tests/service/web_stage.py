@@ -21,8 +21,12 @@ from edge_wam.telemetry import Asked, Plan
 from edge_wam.types import JOINTS
 
 TOKEN = "a token for the tests, long enough"
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
 NAME = f"web-test-{os.getpid()}"
 SOON_S = 15.0
+PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
+DESK = {"viewport": {"width": 1440, "height": 900}}
+FINGER_PX = 44  # the least that a thumb hits: Apple's Human Interface Guidelines, "Buttons"
 PLAN = Plan(
     "a-model",
     50.0,
@@ -136,6 +140,18 @@ class Page:
         return answer, text.decode() if isinstance(text, bytes) else text
 
 
+def form(page: Page, origin: str | None = None) -> dict[str, str]:
+    """The headers of a form that a browser sends."""
+    return {"Origin": origin or page.url, "Content_Type": "application/x-www-form-urlencoded"}
+
+
+def cookie_of(page: Page) -> dict[str, str]:
+    """What a browser that has given the token shows from then on."""
+    answer, _ = page.ask("/login", "POST", f"token={TOKEN}".replace(" ", "+"), **form(page))
+    assert answer.status == 303
+    return {"Cookie": answer.getheader("set-cookie").partition(";")[0]}
+
+
 def chromium() -> str | None:
     """A browser of this machine's, if there is one."""
     for name in ("chromium", "chromium-browser", "google-chrome"):
@@ -154,3 +170,10 @@ def events(answer: http.client.HTTPResponse) -> Iterator[tuple[str, str]]:
             kind = line.removeprefix("event: ")
         elif line.startswith("data: "):
             yield kind, line.removeprefix("data: ")
+
+
+def is_live(tab) -> None:
+    """Until the page shows a robot."""
+    from playwright.sync_api import expect
+
+    expect(tab.locator("body")).to_have_attribute("data-robot", "live", timeout=15_000)

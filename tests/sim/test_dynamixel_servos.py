@@ -1,57 +1,14 @@
-"""The Dynamixel emulator's instructions and control table, and ROBOTIS' own SDK talking to it over a pty."""
+"""The Dynamixel emulator's instructions, control table and drive."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from pathlib import Path
-
 import numpy as np
 import pytest
+from dynamixel_bench import MIXED, READY_RAD, Bench
 
 from edge_wam.act import dynamixel
 from edge_wam.act import dynamixel_table as table
-from edge_wam.act.calibration import DYNAMIXEL, Calibration
-from edge_wam.act.dynamixel import Status, StatusReader
-from edge_wam.sim.dynamixel import DynamixelChain
-from edge_wam.sim.kinematic import STEP_S, KinematicPlant
-from edge_wam.sim.wire import PtyPort
-
-FILE = Path(__file__).parents[2] / "calibration" / "so101-sim" / "arm.json"
-READY_RAD = np.array([0.1, -1.2, 0.9, 1.4, -0.3, 0.65])
-KOCH = (1060, 1060, 1200, 1200, 1200, 1200)
-OLD, NEW = (208, 20), (224, 28)
-MIXED = {"models": KOCH, "indirect": [NEW, NEW, OLD, OLD, OLD, OLD]}
-
-
-class Bench:
-    """A chain, its plant, and shorthands that speak in packets."""
-
-    def __init__(self, **kinds) -> None:
-        self.calibration = Calibration.load(FILE, DYNAMIXEL)
-        self.plant = KinematicPlant(READY_RAD, READY_RAD - 1, READY_RAD + 1)
-        self.chain = DynamixelChain(self.plant, self.calibration, **kinds)
-        self.run(0.05)
-
-    def ask(self, packet: bytes) -> list[Status]:
-        return StatusReader(dynamixel.LONGEST_PARAMETERS).feed(self.chain.handle(packet))
-
-    def read(self, servo_id: int, register) -> int:
-        (answer,) = self.ask(dynamixel.read(servo_id, register.address, register.size))
-        assert (answer.servo_id, answer.code) == (servo_id, 0)
-        return dynamixel.unpack(register, answer.parameters)
-
-    def write(self, servo_id: int, register, value: int) -> int:
-        (answer,) = self.ask(dynamixel.write(servo_id, register.address, dynamixel.pack(register, value)))
-        return answer.code
-
-    def run(self, seconds: float) -> None:
-        for _ in range(round(seconds / STEP_S)):
-            self.plant.step()
-            self.chain.update()
-
-    def counts(self) -> list[int]:
-        return self.calibration.to_counts(self.plant.position_rad).tolist()
+from edge_wam.act.dynamixel import Status
 
 
 @pytest.fixture
@@ -99,6 +56,11 @@ def test_ping_says_model_and_firmware(bench):
     assert bench.ask(dynamixel.ping(1)) == [Status(1, 0, b"\x24\x04\x2e")]
     assert bench.ask(dynamixel.ping(7)) == []
     assert [s.servo_id for s in bench.ask(dynamixel.ping(dynamixel.BROADCAST_ID))] == [1, 2, 3, 4, 5, 6]
+
+
+def test_what_is_for_all_is_done_by_all_and_answered_by_none(bench):
+    assert bench.ask(dynamixel.write(dynamixel.BROADCAST_ID, table.LED.address, b"\x01")) == []
+    assert [bench.read(servo_id, table.LED) for servo_id in range(1, 7)] == [1] * 6
 
 
 def test_a_wrong_crc_is_ignored(bench):
@@ -259,161 +221,3 @@ def test_a_voltage_error_stands_outside_an_xl430s_mask(bench):
     assert bench.plant.torque_on[0]
     (answer,) = bench.ask(dynamixel.ping(1))
     assert answer.code == dynamixel.ALERT
-
-
-# --- ROBOTIS' own SDK over a pty ----------------------------------------------------------------
-
-
-class Robot(Bench):
-    """The pty with servos behind it, and a thread that lets time pass three times faster than it does."""
-
-    def __init__(self, **kinds) -> None:
-        super().__init__(**kinds)
-        self.wire = PtyPort(self.chain, wire_time=False)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._live, daemon=True)
-        self._thread.start()
-
-    def _live(self) -> None:
-        while not self._stop.wait(0.01):
-            self.run(10 * STEP_S)
-
-    def close(self) -> None:
-        self._stop.set()
-        self._thread.join()
-        self.wire.close()
-
-
-@pytest.fixture(params=[{}, MIXED], ids=["XL430", "Koch"])
-def robot(request) -> Iterator[Robot]:
-    robot = Robot(**request.param)
-    yield robot
-    robot.close()
-
-
-@pytest.fixture
-def sdk(robot: Robot, monkeypatch: pytest.MonkeyPatch):
-    import dynamixel_sdk as dxl
-
-    # Its patience is 34 ms, too little on a machine that does other things; the setting is a constant there.
-    monkeypatch.setattr("dynamixel_sdk.port_handler.LATENCY_TIMER", 2500)
-    port = dxl.PortHandler(robot.wire.path)
-    assert port.openPort()
-    assert port.setBaudRate(1_000_000)
-    yield dxl, port, dxl.PacketHandler(2.0)
-    port.closePort()
-
-
-def test_sdk_pings_every_servo_and_reads_its_model(sdk, robot, monkeypatch):
-    dxl, port, handler = sdk
-    for servo_id, servo in zip(range(1, 7), robot.chain.servos, strict=True):
-        assert handler.ping(port, servo_id) == (servo.get(table.MODEL), dxl.COMM_SUCCESS, 0)
-    monkeypatch.setattr("dynamixel_sdk.port_handler.LATENCY_TIMER", 16)
-    assert handler.ping(port, 7)[1] == dxl.COMM_RX_TIMEOUT
-
-
-def test_sdk_finds_all_servos_by_one_broadcast_ping(sdk, robot):
-    dxl, port, handler = sdk
-    found, result = handler.broadcastPing(port)
-    assert result == dxl.COMM_SUCCESS
-    assert {i: model for i, (model, _) in found.items()} == {
-        servo.get(table.ID): servo.get(table.MODEL) for servo in robot.chain.servos
-    }
-
-
-def test_sdk_reads_and_writes_registers_of_every_size(sdk, robot):
-    dxl, port, handler = sdk
-    assert handler.read1ByteTxRx(port, 1, 146) == (25, dxl.COMM_SUCCESS, 0)
-    assert handler.read2ByteTxRx(port, 1, 144) == (120, dxl.COMM_SUCCESS, 0)
-    assert handler.read4ByteTxRx(port, 3, 20) == (2**32 - 1377, dxl.COMM_SUCCESS, 0)  # the homing offset
-    assert handler.write1ByteTxRx(port, 1, 65, 1) == (dxl.COMM_SUCCESS, 0)
-    assert handler.write2ByteTxRx(port, 1, 100, 400) == (dxl.COMM_SUCCESS, 0)
-    assert handler.write4ByteTxRx(port, 1, 112, 150) == (dxl.COMM_SUCCESS, 0)
-    assert [robot.chain.servos[0].get(r) for r in (table.LED, table.GOAL_PWM, table.PROFILE_VELOCITY)] == [
-        1,
-        400,
-        150,
-    ]
-
-
-def test_sdk_is_told_why_a_write_is_refused(sdk):
-    dxl, port, handler = sdk
-    handler.write1ByteTxRx(port, 1, 64, 1)
-    result, error = handler.write1ByteTxRx(port, 1, 31, 60)
-    assert (result, error) == (dxl.COMM_SUCCESS, 7)
-    assert "not available to target address" in handler.getRxPacketError(error)
-    assert handler.getRxPacketError(handler.write1ByteTxRx(port, 1, 98, 200)[1]).endswith("out of range!")
-
-
-@pytest.mark.parametrize("fast", [False, True])
-def test_sdk_reads_positions_by_sync_read(sdk, robot, fast):
-    dxl, port, handler = sdk
-    group = dxl.GroupSyncRead(port, handler, 132, 4)
-    for servo_id in range(1, 7):
-        group.addParam(servo_id)
-    assert (group.fastSyncRead() if fast else group.txRxPacket()) == dxl.COMM_SUCCESS
-    for joint in range(6):
-        assert group.isAvailable(joint + 1, 132, 4)
-        assert group.getData(joint + 1, 132, 4) == robot.counts()[joint]
-
-
-@pytest.mark.parametrize("fast", [False, True])
-def test_sdk_reads_the_indirect_block_by_bulk_read(sdk, robot, fast):
-    dxl, port, handler = sdk
-    group = dxl.GroupBulkRead(port, handler)
-    for joint, servo in enumerate(robot.chain.servos):
-        for slot, address in enumerate(table.BLOCK_ADDRESSES):
-            assert handler.write2ByteTxRx(port, joint + 1, 168 + 2 * slot, address) == (dxl.COMM_SUCCESS, 0)
-        assert group.addParam(joint + 1, servo._indirect_data, table.BLOCK_BYTES)
-    assert (group.fastBulkRead() if fast else group.txRxPacket()) == dxl.COMM_SUCCESS
-    for joint, servo in enumerate(robot.chain.servos):
-        at = servo._indirect_data + 12
-        assert group.getData(joint + 1, at - 2, 4) == robot.counts()[joint]
-        assert group.getData(joint + 1, at + 2, 2) == round(10 * servo.model.supply_v)
-
-
-def test_sdk_moves_the_arm_by_sync_write(sdk, robot):
-    dxl, port, handler = sdk
-    wanted = [count + 40 for count in robot.counts()]
-    for servo_id in range(1, 7):
-        handler.write1ByteTxRx(port, servo_id, 64, 1)
-    group = dxl.GroupSyncWrite(port, handler, 116, 4)
-    for joint, count in enumerate(wanted):
-        assert group.addParam(joint + 1, list(count.to_bytes(4, "little")))
-    assert group.txPacket() == dxl.COMM_SUCCESS
-    assert _eventually(lambda: robot.counts() == wanted)
-
-
-def test_sdk_takes_the_stuffing_off(sdk, robot):
-    dxl, port, handler = sdk
-    handler.write4ByteTxRx(port, 1, 104, 0)
-    header = [0xFF, 0xFF, 0xFD, 0xFF]
-    assert handler.writeTxRx(port, 1, 116, 4, header) == (dxl.COMM_SUCCESS, 0)
-    assert handler.readTxRx(port, 1, 116, 4) == (header, dxl.COMM_SUCCESS, 0)
-
-
-def test_sdk_sees_the_alert_and_reboots(sdk, robot):
-    _, port, handler = sdk
-    robot.chain.supply_v = 3.0
-    assert _eventually(lambda: handler.ping(port, 2)[2] == 0x80)
-    assert "Hardware error" in handler.getRxPacketError(0x80)
-    assert handler.read1ByteTxRx(port, 2, 70)[0] == dynamixel.ERROR_VOLTAGE
-    robot.chain.supply_v = 12.0
-    assert _eventually(lambda: handler.reboot(port, 2)[1] == 0 and handler.ping(port, 2)[2] == 0)
-
-
-def test_sdk_finds_a_tripped_watchdog_and_clears_it(sdk, robot):
-    dxl, port, handler = sdk
-    handler.write1ByteTxRx(port, 1, 64, 1)
-    handler.write1ByteTxRx(port, 1, 98, 2)
-    assert _eventually(lambda: robot.chain.servos[0].get(table.BUS_WATCHDOG) == -1)
-    assert handler.read1ByteTxRx(port, 1, 98)[0] == 0xFF
-    assert handler.write4ByteTxRx(port, 1, 116, 2000)[1] == 4
-    assert handler.write1ByteTxRx(port, 1, 98, 0) == (dxl.COMM_SUCCESS, 0)
-    assert handler.write4ByteTxRx(port, 1, 116, 2000)[1] == 0
-
-
-def _eventually(condition, tries: int = 200) -> bool:
-    """Poll at the pace of the wire: other threads carry the world on meanwhile."""
-    pause = threading.Event()
-    return any(condition() or pause.wait(0.01) for _ in range(tries))
