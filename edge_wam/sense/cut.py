@@ -72,7 +72,8 @@ class CutRecogniser:
     def __init__(self, decoder: Decoder, stop: Listening) -> None:
         """VoiceError if the voice detector is missing."""
         self.grammar, self._stop, self._decoder = stop.grammar, stop, decoder
-        self.name = f"{decoder.name}, and {stop.name} for STOP"
+        other = "" if decoder.name == stop.name else f", and {stop.name} for STOP"
+        self.name = decoder.name + other
         self._ends = Ends(silero(), knows_voices=True)
         self._recent: list[bytes] = []  # frames
         self._waiting = self._said = b""

@@ -146,7 +146,12 @@ class VoskStop:
         # It may not say "none of these": a short STOP drowns in that (spoken Mandarin: 4 of 12 heard, without
         # it 10 of 12). A false stop is cheap, a missed one is not.
         grammar = self.grammar
-        sentences = [*self.said(), *grammar.beside.talk, *grammar.stop_words, *grammar.no_phrases]
+        own = self.own()
+        sentences = [*own, *grammar.beside.talk, *grammar.stop_words, *grammar.no_phrases]
+        # A polite word that is missing is heard as STOP ("请" is near to "停"); before every phrase it would
+        # be heard in STOP.
+        firsts = {text.split()[0]: text for text in own}.values()
+        sentences += [f"{before} {text}" for before in grammar.beside.before for text in firsts]
         self._ear = self.ear(sentences)
         self._fed = self._changed = 0  # samples
         self._partial = ""
@@ -162,8 +167,7 @@ class VoskStop:
         return [text for text in self.grammar.phrases if text not in others]
 
     def said(self) -> list[str]:
-        """Those, without and with a polite word or the robot's name in the same breath: what is missing is
-        heard as STOP ("请" is near to "停")."""
+        """Those, without and with a polite word or the robot's name in the same breath."""
         own = self.own()
         return own + [f"{before} {text}" for before in self.grammar.beside.before for text in own]
 

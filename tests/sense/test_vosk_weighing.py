@@ -1,4 +1,4 @@
-"""What Vosk makes of an utterance: the sentences it could be are weighed against each other. No model needed."""
+"""What Vosk makes of an utterance: the sentences it could be, weighed against each other. No model needed."""
 
 import pytest
 
