@@ -52,11 +52,11 @@ class Decoder(Protocol):
 
 
 class _Decoded(NamedTuple):
-    """What is to be heard: its result, when the utterance began, when the first word and the speech were
-    over, and from when on it is known."""
+    """What is to be heard: its result, from when to when it was said (in the time of the sound fed), when the
+    first word and the speech were over, and from when on it is known."""
 
     text: Future[str]
-    begin_s: float
+    span_s: tuple[float, float]
     since_s: float
     end_s: float
     due_s: float
@@ -102,8 +102,7 @@ class CutRecogniser:
             self._said += speech
             if not self._ends.in_speech:
                 t_s = block.t_s - len(self._waiting) / (2 * RATE_HZ)
-                begin_s = t_s - self._frames * FRAME_S  # of all sound that was fed
-                self._decode(begin_s + self._ends.begin_s, begin_s + self._ends.end_s, block.t_s)
+                self._decode(t_s - self._frames * FRAME_S, block.t_s)
         while self._decoding and block.t_s >= self._decoding[0].due_s and self._decoding[0].text.done():
             words = self._words(self._decoding.popleft())
             found += [words] if words.text else []
@@ -115,10 +114,11 @@ class CutRecogniser:
 
     def _words(self, done: _Decoded) -> Words:
         text = done.text.result()
-        if text and done.begin_s < self._rejected_end_s + _SENTENCE_GAP_S and not self.grammar.is_stop(text):
-            text = f"{UNKNOWN} {text.removeprefix(UNKNOWN).strip()}"
-        if text.startswith(UNKNOWN):
-            self._rejected_end_s = done.end_s
+        said, (begin_s, end_s) = text.removeprefix(UNKNOWN).strip(), done.span_s
+        if text and begin_s < self._rejected_end_s + _SENTENCE_GAP_S and not self.grammar.is_stop(text):
+            text = f"{UNKNOWN} {said}"
+        if text.startswith(UNKNOWN) and said not in self.grammar.beside.called:
+            self._rejected_end_s = end_s
         confidence = 0.0 if text.startswith(UNKNOWN) else 1.0
         return Words(text, done.end_s, confidence, True, self.grammar.language, done.since_s)
 
@@ -135,18 +135,19 @@ class CutRecogniser:
             self._told = stop and not words.final
         return found
 
-    def _decode(self, begin_s: float, end_s: float, now_s: float) -> None:
-        sound = np.frombuffer(self._said, np.int16)
+    def _decode(self, fed_since_s: float, now_s: float) -> None:
+        sound, span_s = np.frombuffer(self._said, np.int16), (self._ends.begin_s, self._ends.end_s)
         stopped, self._stopped = self._stopped, self._told
         if stopped or len(self._decoding) >= _BACKLOG:
             return  # STOP was told; and nothing else in that utterance is to be done
-        since_s = min(begin_s + _FIRST_WORD_S, end_s)
+        end_s = fed_since_s + span_s[1]
+        since_s = min(fed_since_s + span_s[0] + _FIRST_WORD_S, end_s)
         if not self.in_time_of_sound:
             text = self._pool.submit(self._decoder.text, sound, self._asked)
-            self._decoding.append(_Decoded(text, begin_s, since_s, end_s, now_s))
+            self._decoding.append(_Decoded(text, span_s, since_s, end_s, now_s))
             return
         began_s, text = time.process_time(), Future[str]()
         text.set_result(self._decoder.text(sound, self._asked))
         took_s = time.process_time() - began_s
         self.beside_s += took_s
-        self._decoding.append(_Decoded(text, begin_s, since_s, end_s, now_s + took_s))
+        self._decoding.append(_Decoded(text, span_s, since_s, end_s, now_s + took_s))
