@@ -32,7 +32,7 @@ _NOTHING = Beside()
 _BEST = 12  # sentences of each decoding
 # By how much, in log probability, a command that is done leads the next one, and whatever is none; and one
 # that is asked about.
-_LEAD_DONE, _LEAD_ASKED = 3.5, 0.3
+_LEAD_DONE = 3.5
 _AHEAD_DONE, _BEHIND_ASKED = 2.5, 4.0
 _BEHIND_AGAINST = 2.0  # of what turns a sentence around
 _ABOUT = (Act.AGAIN, Act.OTHER_WAY, Act.DOING)
@@ -268,9 +268,9 @@ def decide(
     (what, first), *others = sorted(best.items(), key=lambda one: one[1].score, reverse=True)
     lead = first.score - others[0][1].score if others else math.inf
     if what.act in _BEHIND_REPLY:
-        sure = lead >= (_LEAD_ASKED if what.act is Act.NO else _LEAD_DONE)
+        sure = what.act is Act.NO or lead >= _LEAD_DONE
         return first.text if sure and first.score >= none - _BEHIND_REPLY[what.act] else unknown
-    if lead < _LEAD_ASKED or first.score < max(none - _BEHIND_ASKED, against - _BEHIND_AGAINST):
+    if first.score < max(none - _BEHIND_ASKED, against - _BEHIND_AGAINST):
         return unknown
     if lead < _LEAD_DONE or first.score < max(none, left_open) + _AHEAD_DONE:
         return f"{UNKNOWN} {first.text}"
