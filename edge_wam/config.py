@@ -34,7 +34,7 @@
     button_key = 0                          # of an input device, as evtest numbers it; 0: any
     answers = "off"                         # off, sounds, or speech (by espeak-ng)
     keep_audio_mb = 0.0                     # sound of what was heard, kept in heard/ of the state folder
-    stop_spotter = false                    # an ear for STOP beside the recogniser (models/stop: a trial)
+    stop_spotter = true                     # an ear for STOP alone beside the recogniser (models/stop)
     missing = "refuse"                      # or allow: without a voice it starts, says so, and tries again
 
     [stale]                                 # how long each source may be silent
@@ -299,7 +299,7 @@ def _voice(table: Table) -> VoiceConfig:
         table.text("button", ""),
         table.integer("button_key", 0, low=0, high=767),
         table.text("whisper_model", ""),
-        table.yes("stop_spotter", False),
+        table.yes("stop_spotter", True),
     )
     try:
         source_of(made.button)

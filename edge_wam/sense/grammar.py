@@ -217,7 +217,7 @@ def make_grammar(
     decoys = Decoys(known(before), known(verbs), instead, known(more), known(chatter))
 
     ours = dict.fromkeys(words)
-    others = [dict.fromkeys(_in_its_words(text, knows) for text in texts) for texts in beside]
+    others = [dict.fromkeys(in_its_words(text, knows) for text in texts) for texts in beside]
     return Grammar(
         language,
         list(ours),
@@ -248,7 +248,7 @@ def _words(
     return found
 
 
-def _in_its_words(text: str, knows: Callable[[str], bool]) -> str:
+def in_its_words(text: str, knows: Callable[[str], bool]) -> str:
     """A text in the recogniser's words; '' if it lacks one."""
     pieces = [[token] if knows(token) else _cut(token, knows) for token in text.casefold().split()]
     return " ".join(word for piece in pieces for word in piece or ()) if all(pieces) else ""

@@ -32,7 +32,7 @@ from edge_wam.sense.speaker import Speaker
 from edge_wam.sense.sphinx_engine import SphinxRecogniser
 from edge_wam.sense.spotter import LANGUAGES, Spotter, load
 from edge_wam.sense.understand import Understanding
-from edge_wam.sense.vosk_engine import VARIABLE, VoskRecogniser, find_model
+from edge_wam.sense.vosk_engine import VARIABLE, VoskStop, find_model, open_vosk
 from edge_wam.sense.waker import WAKE_WORDS, Waker, lacking_ear
 from edge_wam.sense.whisper_engine import open_whisper
 from edge_wam.types import Words
@@ -109,14 +109,19 @@ def open_recogniser(
     if engine not in ENGINES:
         raise VoiceError(f"voice.engine: expected one of {', '.join(ENGINES)}, found '{engine}'")
     if engine == "whisper":
-        stop = open_recogniser("auto", language, phrases, vosk_model, beside)
+        folder = find_model(language, vosk_model)
+        stop = (
+            SphinxRecogniser(language, phrases, beside)
+            if folder is None
+            else VoskStop(folder, language, phrases, beside)
+        )
         known = understanding or Understanding(language, [[phrase] for phrase in phrases])
         return open_whisper(whisper_model, stop, known)
     if engine == "pocketsphinx":
         return SphinxRecogniser(language, phrases, beside)
     folder = find_model(language, vosk_model)
     if folder is not None:
-        return VoskRecogniser(folder, language, phrases, beside)
+        return open_vosk(folder, language, phrases, beside, understanding)
     if engine == "auto" and language == "en":
         return SphinxRecogniser(language, phrases, beside)
     raise VoiceError(

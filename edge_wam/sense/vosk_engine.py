@@ -1,4 +1,10 @@
-"""Vosk: the recogniser of the robot. Its grammar can say "none of these"; partial results come early."""
+"""Vosk: the recogniser of the robot. Its partial results come early: STOP. Commands are heard by whole
+utterances (sense/cut.py), each decoded twice.
+
+Kaldi says how likely a sentence is, given the sound. So an utterance is decoded by a grammar of the commands
+and by a wide one, of everything near to them and of talk, and what comes out is weighed (`decide`): a command
+that leads every other sentence is done, one that is near to the best is asked about.
+"""
 
 from __future__ import annotations
 
@@ -6,38 +12,39 @@ import json
 import math
 import os
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NamedTuple
 
 from edge_wam.errors import VoiceError
+from edge_wam.sense.cut import CutRecogniser
 from edge_wam.sense.grammar import UNKNOWN, Beside, Grammar, make_grammar
-from edge_wam.sense.sound import RATE_HZ, Block
+from edge_wam.sense.sound import RATE_HZ, Block, SoundArray
+from edge_wam.sense.understand import Act, Meaning, Understanding
+from edge_wam.sense.wide import nearby
 from edge_wam.types import Words
 
 VARIABLE = "EDGE_WAM_VOSK_MODEL"
 _NAMES = {"en": "en-us", "zh": "cn"}  # a language as vosk's models are named
 _NEEDED = ("am/final.mdl", "conf/model.conf", "graph/HCLr.fst", "graph/Gr.fst")
-# From the end of talk that was rejected to the first partial result of another sentence: a pause of
-# 0.8 s and the 0.5 to 0.8 s by which that result lags.
-_SENTENCE_GAP_S = 1.6
-_STUCK_S = 1.0  # without a change: [unk] swallows silence, and such an utterance would not end by itself
+_STUCK_S = 1.0  # without a change, once STOP was heard: in noise an utterance would not end by itself
 _NOTHING = Beside()
-# Of every word. In three voices right commands carry .74 and more, .62 in a little noise; a plate of a colour
-# that is none was taken for a blue one with up to .55. No proof: with a grammar it is 1.0 too easily.
-_CONFIDENT = 0.6
+_BEST = 12  # sentences of each decoding
+# By how much, in log probability, a command that is done leads the next one, and whatever is none; and one
+# that is asked about.
+_LEAD_DONE = 3.5
+_AHEAD_DONE, _BEHIND_ASKED = 2.5, 4.0
+_BEHIND_AGAINST = 2.0  # of what turns a sentence around
+_ABOUT = (Act.AGAIN, Act.OTHER_WAY, Act.DOING)
+# To a question: short, and heard in everything. A "no" moves nothing.
+_BEHIND_REPLY = {Act.YES: 1.0, Act.NO: 3.0}
 
 
-class _Word(TypedDict):
-    conf: float
-    end: float
-
-
-class _Result(TypedDict, total=False):
-    """A final result, as vosk writes it in JSON."""
+class Guess(NamedTuple):
+    """A sentence and its log probability, given the sound."""
 
     text: str
-    result: list[_Word]
+    score: float
 
 
 def cache_folder() -> Path:
@@ -108,8 +115,8 @@ def read_vocabulary(folder: Path) -> list[str]:
     return words
 
 
-class VoskRecogniser:
-    """Vosk with a grammar. Loads in about 0.3 s, 110 MiB; 0.03 of a core while listening."""
+class VoskStop:
+    """Vosk listening for STOP, and nothing else. Loads in about 0.3 s, 110 MiB; 0.03 of a core."""
 
     def __init__(
         self,
@@ -133,95 +140,152 @@ class VoskRecogniser:
             raise VoiceError(f"vosk cannot load {folder}; is it whole? try: edge-wam fetch-voice") from error
         self.name = f"Vosk with {folder.name}"
         self.grammar: Grammar = make_grammar(
-            language,
-            phrases,
-            lambda word: self._model.vosk_model_find_word(word) >= 0,
-            lambda: read_vocabulary(folder),
-            self.name,
-            beside,
+            language, phrases, self.knows, lambda: read_vocabulary(folder), self.name, beside
         )
+        self._make = vosk.KaldiRecognizer
+        # It may not say "none of these": a short STOP drowns in that (spoken Mandarin: 4 of 12 heard, without
+        # it 10 of 12). A false stop is cheap, a missed one is not.
         grammar = self.grammar
-        # Without the other sayings: with them Vosk hears a colour that was not said, and misses more.
-        others = frozenset(grammar.beside.sayings)
-        own = [text for text in grammar.phrases if text not in others]
-        own += [f"{name} {text}" for name in grammar.beside.called for text in own]  # in one breath
+        own = self.own()
         sentences = [*own, *grammar.beside.talk, *grammar.stop_words, *grammar.no_phrases]
-
-        def ear(heard: str) -> Any:  # vosk has no types
-            return vosk.KaldiRecognizer(self._model, RATE_HZ, heard)
-
-        self._is_asked = False
-        self._usual = json.dumps([*sentences, UNKNOWN], ensure_ascii=False)
-        self._asked = json.dumps([*sentences, *grammar.beside.replies, UNKNOWN], ensure_ascii=False)
-
-        # Two ears. The one for commands may say "none of these", and a short STOP drowns in that
-        # (spoken Mandarin: 4 of 12 heard). The one for STOP may not (10 of 12), and is asked for
-        # nothing else: a false stop is cheap, a missed one is not.
-        self._commands = ear(self._usual)
-        self._stop = ear(json.dumps(sentences, ensure_ascii=False))
-        self._commands.SetWords(True)
-        self._fed = 0  # samples
-        # What the ear for commands makes of the utterance, since which sample, and since which anything.
-        self._partial, self._changed, self._began = "", 0, 0
+        # A polite word that is missing is heard as STOP ("请" is near to "停"); before every phrase it would
+        # be heard in STOP.
+        firsts = {text.split()[0]: text for text in own}.values()
+        sentences += [f"{before} {text}" for before in grammar.beside.before for text in firsts]
+        self._ear = self.ear(sentences)
+        self._fed = self._changed = 0  # samples
+        self._partial = ""
         self._stopped = False  # told, in this utterance
-        self._rejected_end_s = -math.inf  # in the time of the samples fed
+
+    def knows(self, word: str) -> bool:
+        """Whether the model has a word."""
+        return bool(self._model.vosk_model_find_word(word) >= 0)
+
+    def own(self) -> list[str]:
+        """The model's own phrases."""
+        others = frozenset(self.grammar.beside.sayings)
+        return [text for text in self.grammar.phrases if text not in others]
+
+    def said(self) -> list[str]:
+        """Those, without and with a polite word or the robot's name in the same breath."""
+        own = self.own()
+        return own + [f"{before} {text}" for before in self.grammar.beside.before for text in own]
+
+    def ear(self, sentences: Iterable[str]) -> Any:  # vosk has no types
+        """A recogniser of Vosk's for these sentences."""
+        return self._make(self._model, RATE_HZ, json.dumps(list(sentences), ensure_ascii=False))
 
     def hear(self, block: Block) -> list[Words]:
-        """Feed a block; what it brought to light: nothing, the first sign of a STOP, a final result."""
+        """Feed a block; the first sign of a STOP, and the end of an utterance in which it was."""
         self._fed += len(block.samples)
-        data = block.samples.tobytes()
-        found: list[Words] = []
-        ended = self._stop.AcceptWaveform(data)
-        text = json.loads(self._stop.Result() if ended else self._stop.PartialResult())[
+        ended = self._ear.AcceptWaveform(block.samples.tobytes())
+        text = json.loads(self._ear.Result() if ended else self._ear.PartialResult())[
             "text" if ended else "partial"
         ]
+        if text != self._partial:
+            self._partial, self._changed = text, self._fed
+        found = []
         if self.grammar.is_stop(text) and not self._stopped:
             self._stopped = True
             found.append(Words(text, block.t_s, 0.0, False, self.grammar.language))
-        if (result := self._ended(data)) is not None:
-            words = self._final(result, block.t_s)
-            found += [words] if words.text else []
+        if self._stopped and not ended and self._fed - self._changed >= _STUCK_S * RATE_HZ:
+            ended, text = True, json.loads(self._ear.FinalResult())["text"]
         if ended:
-            self._stopped = False
+            if self._stopped:
+                found.append(Words(text, block.t_s, 1.0, True, self.grammar.language))
+            self._stopped, self._partial = False, ""
         return found
 
     def expect_reply(self, asked: bool) -> None:
-        """Listen for replies to a question too, or not any more; not within an utterance."""
-        self._is_asked = asked
-        self._commands.SetGrammar(self._asked if asked else self._usual)
-        self._partial = ""
+        """Replies are no STOP."""
 
-    def _ended(self, data: bytes) -> _Result | None:
-        """Feed the ear for commands; what it heard, once the utterance is over."""
-        result: _Result
-        if self._commands.AcceptWaveform(data):
-            result = json.loads(self._commands.Result())
-        else:
-            partial = json.loads(self._commands.PartialResult())["partial"]
-            if partial != self._partial:
-                self._began = self._began if self._partial else self._fed
-                self._partial, self._changed = partial, self._fed
-            if not partial or self._fed - self._changed < _STUCK_S * RATE_HZ:
-                return None
-            result = json.loads(self._commands.FinalResult())
-        self._partial = ""
-        return result
 
-    def _final(self, result: _Result, t_s: float) -> Words:
-        text = result.get("text", "")
-        spoken = result.get("result", [])
-        if not spoken:
-            return Words(text, t_s, 0.0, True, self.grammar.language)
-        confidence = min(word["conf"] for word in spoken)
-        # After a pause the rest of a sentence looks like a sentence: "don't ... pick up the red cube".
-        # (Not by the start of its first word: vosk stretches that back to the last end.)
-        continued = self._began / RATE_HZ < self._rejected_end_s + _SENTENCE_GAP_S
-        end_s = spoken[-1]["end"]
-        if not self.grammar.is_stop(text) and (confidence < _CONFIDENT or continued):
-            text = f"{UNKNOWN} {text}"
-        if not self.grammar.is_phrase(text, self._is_asked):
-            self._rejected_end_s = end_s
-        # vosk counts from the first sample it was fed; what it stretches back is the start of the first word
-        t_s -= self._fed / RATE_HZ - end_s
-        since_s = t_s - (end_s - spoken[0]["end"])
-        return Words(text, t_s, confidence, True, self.grammar.language, since_s)
+class VoskDecoder:
+    """What an utterance says, by two grammars. 0.1 of a core while it decodes."""
+
+    def __init__(self, stop: VoskStop, understanding: Understanding) -> None:
+        """stop: whose model and phrases it shares."""
+        self._grammar, self._understanding = stop.grammar, understanding
+        self.name = stop.name
+        beside = stop.grammar.beside
+        commands = [*stop.said(), *beside.sayings, *beside.talk]
+        wide = [*commands, *nearby(stop.grammar, stop.own(), stop.knows), *stop.grammar.stop_words]
+        self._ears = [
+            [stop.ear(sentences), stop.ear([*sentences, *beside.replies])] for sentences in (commands, wide)
+        ]
+        for ears in self._ears:
+            for ear in ears:
+                ear.SetMaxAlternatives(_BEST)
+
+    def text(self, sound: SoundArray, asked: bool) -> str:
+        """See cut.Decoder."""
+        commands, wide = (_best(ears[asked], sound) for ears in self._ears)
+        return decide(commands, wide, self._meaning, self._grammar.is_stop, asked)
+
+    def _meaning(self, text: str) -> Meaning:
+        """Of a sentence, whether it begins with the robot's name or not: of that the dialogue asks."""
+        for word in self._grammar.beside.called:
+            text = text.removeprefix(word).strip()
+        return self._understanding.meaning(text)
+
+
+def _best(ear: Any, sound: SoundArray) -> list[Guess]:
+    """(N,) samples -> the likeliest sentences, best first."""
+    ear.Reset()
+    ear.AcceptWaveform(sound.tobytes())
+    found = json.loads(ear.FinalResult())["alternatives"]
+    return [Guess(one["text"].strip(), one["confidence"]) for one in found if one["text"].strip()]
+
+
+def decide(
+    commands: Iterable[Guess],
+    wide: Sequence[Guess],
+    meaning: Callable[[str], Meaning],
+    is_stop: Callable[[str], bool],
+    asked: bool,
+) -> str:
+    """What is taken for said: a sentence as it is; [unk] and a command, to be asked about; [unk] and what was
+    heard, for no command; '' for nothing. Of the commands' own grammar nothing else counts."""
+    if not wide:
+        return ""
+    if is_stop(wide[0].text):
+        return wide[0].text
+    best: dict[Meaning, Guess] = {}  # of each thing that can be done
+    left_open = none = against = -math.inf
+    for guess in (*commands, *wide):
+        what = meaning(guess.text)
+        if what.act is Act.DO or what.act in _ABOUT or (asked and what.act in _BEHIND_REPLY):
+            key = Meaning(what.act, what.phrase)
+            best[key] = max(best.get(key, guess), guess, key=lambda one: one.score)
+        elif guess in wide and what.act is Act.ASK:
+            left_open = max(left_open, guess.score)
+        elif guess in wide:
+            none = max(none, guess.score)
+            against = max(against, guess.score if what.why.startswith("'") else -math.inf)
+    unknown = f"{UNKNOWN} {wide[0].text}"
+    if not best:
+        return unknown
+    (what, first), *others = sorted(best.items(), key=lambda one: one[1].score, reverse=True)
+    lead = first.score - others[0][1].score if others else math.inf
+    if what.act in _BEHIND_REPLY:
+        sure = what.act is Act.NO or lead >= _LEAD_DONE
+        return first.text if sure and first.score >= none - _BEHIND_REPLY[what.act] else unknown
+    if first.score < max(none - _BEHIND_ASKED, against - _BEHIND_AGAINST):
+        return unknown
+    if lead < _LEAD_DONE or first.score < max(none, left_open) + _AHEAD_DONE:
+        return f"{UNKNOWN} {first.text}"
+    return first.text
+
+
+def open_vosk(
+    folder: Path,
+    language: str,
+    phrases: Iterable[str],
+    beside: Beside = _NOTHING,
+    understanding: Understanding | None = None,
+) -> CutRecogniser:
+    """The recogniser with this model. understanding: the commands (None: each phrase is one). VoiceError as
+    of VoskStop, and if the voice detector is missing."""
+    stop = VoskStop(folder, language, phrases, beside)
+    known = understanding or Understanding(language, [[phrase] for phrase in phrases])
+    return CutRecogniser(VoskDecoder(stop, known), stop)

@@ -1,7 +1,5 @@
-"""whisper as a second ear: what it makes of an utterance is weighed against everything it could have been.
-
-    sound --+-- the recogniser of before: STOP, at once, and nothing else
-            +-- ends of utterances (Silero's detector) -- whisper, beside -- done, asked about, or refused
+"""whisper as a second ear (sense/cut.py): what it makes of an utterance is weighed against everything it
+could have been.
 
 Whisper writes what it likes, in noise nonsense. But it can also be asked how likely a sentence is, given the
 sound. So the commands near to what it wrote, and what it wrote itself, are weighed (`decide`): a command that
@@ -12,23 +10,18 @@ likely than that is asked about; what turns a sentence around in what was writte
 from __future__ import annotations
 
 import difflib
-import time
-from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from edge_wam.errors import VoiceError
-from edge_wam.sense.ends import FRAME_BYTES, FRAME_S, Ends, silero
+from edge_wam.sense.cut import CutRecogniser, Listening
 from edge_wam.sense.grammar import AROUND_STOP, DECOYS, UNKNOWN, Grammar
 from edge_wam.sense.lexicon import LEXICONS
-from edge_wam.sense.sound import RATE_HZ, Block, SoundArray
+from edge_wam.sense.sound import SoundArray
 from edge_wam.sense.understand import Act, Meaning, Understanding
 from edge_wam.sense.whisper_model import Guesses, Whisper, find_model
-from edge_wam.types import Words
 
 # By how much, in log probability, a command leads the next one; and how far it may be behind what was written
 # freely. Right commands of four voices, in quiet and at 10 dB, lead by 6 and more, wrong ones by less than 4.
@@ -45,120 +38,23 @@ _TURNS = frozenset(
     )
 )
 _NEAR = 3  # commands to weigh, near to each sentence that was written
-_LEAD_IN = 10  # frames before the first one that is a voice: consonants
-_KEPT = 2 * _LEAD_IN  # those, and what the end-pointer takes to notice speech
-_FIRST_WORD_S = 0.3  # about how long it takes
-_BACKLOG = 2  # utterances that wait: more is talk
 _EXAMPLES = 4
 _ABOUT = (Act.YES, Act.NO, Act.AGAIN, Act.OTHER_WAY, Act.DOING)
 
 
-class Listening(Protocol):
-    """What hears STOP meanwhile: see voice.Recogniser."""
+class WhisperDecoder:
+    """What an utterance says, by whisper. 0.7 s of a core an utterance."""
 
-    name: str
-    grammar: Grammar
-
-    def hear(self, block: Block) -> list[Words]: ...
-    def expect_reply(self, asked: bool) -> None: ...
-
-
-class _Decoded(NamedTuple):
-    """What whisper is to hear: its result, when the first word and the speech were over, and from when on it
-    is known."""
-
-    text: Future[str]
-    since_s: float
-    end_s: float
-    due_s: float
-
-
-class WhisperRecogniser:
-    """Commands by whisper, STOP by another recogniser. 0.7 s of a core an utterance, on a thread of its own.
-
-    in_time_of_sound: for sound that is played faster than it was spoken: decode at once, and tell as much
-    later, in the time of the sound, as it took. beside_s: seconds of CPU that it has taken so.
-    """
-
-    def __init__(self, folder: Path, stop: Listening, understanding: Understanding) -> None:
+    def __init__(self, folder: Path, grammar: Grammar, understanding: Understanding) -> None:
         """VoiceError if a package or the model is missing."""
-        self.grammar, self._stop, self._understanding = stop.grammar, stop, understanding
-        self.name = f"whisper tiny.en, and {stop.name} for STOP"
+        self.grammar, self._understanding = grammar, understanding
+        self.name = "whisper tiny.en"
         phrases = understanding.phrases()
         self._phrases = phrases
-        self._whisper = Whisper(folder, _vocabulary(stop.grammar.language, phrases), _examples(phrases))
-        self._ends = Ends(silero(), knows_voices=True)
-        self._recent: list[bytes] = []  # frames
-        self._waiting = self._said = b""
-        self._frames = 0
-        self._told = self._asked = self._stopped = False
-        self._pool = ThreadPoolExecutor(1, "whisper")
-        self._decoding: deque[_Decoded] = deque()
-        self.in_time_of_sound, self.beside_s = False, 0.0
+        self._whisper = Whisper(folder, _vocabulary(grammar.language, phrases), _examples(phrases))
 
-    def hear(self, block: Block) -> list[Words]:
-        """Feed a block; STOP, and what became of utterances before."""
-        found = self._heard_stop(block)
-        self._waiting += block.samples.tobytes()
-        while len(self._waiting) >= FRAME_BYTES:
-            frame, self._waiting = self._waiting[:FRAME_BYTES], self._waiting[FRAME_BYTES:]
-            self._frames += 1
-            self._recent = [*self._recent[-_KEPT:], frame]
-            was_speech = self._ends.in_speech
-            speech = self._ends.process(frame)
-            if speech is None:
-                continue
-            if not was_speech:
-                count = len(speech) // FRAME_BYTES
-                self._said, self._stopped = b"".join(self._recent[:-count][-_LEAD_IN:]), self._told
-            self._said += speech
-            if not self._ends.in_speech:
-                t_s = block.t_s - len(self._waiting) / (2 * RATE_HZ)
-                begin_s = t_s - self._frames * FRAME_S  # of all sound that was fed
-                self._decode(begin_s + self._ends.begin_s, begin_s + self._ends.end_s, block.t_s)
-        while self._decoding and block.t_s >= self._decoding[0].due_s and self._decoding[0].text.done():
-            done = self._decoding.popleft()
-            text = done.text.result()
-            if text:
-                confidence = 0.0 if text.startswith(UNKNOWN) else 1.0
-                words = Words(text, done.end_s, confidence, True, self.grammar.language, done.since_s)
-                found.append(words)
-        return found
-
-    def expect_reply(self, asked: bool) -> None:
-        """Weigh replies to a question too, or not any more."""
-        self._asked = asked
-
-    def _heard_stop(self, block: Block) -> list[Words]:
-        """Of what the other recogniser hears: STOP, and the end of an utterance in which it was."""
-        found = []
-        for words in self._stop.hear(block):
-            stop = self.grammar.is_stop(words.text)
-            if stop:
-                self._stopped = True
-                self._decoding.clear()  # said before STOP, and not to be done after it
-            if stop or (words.final and self._told):
-                found.append(words)
-            self._told = stop and not words.final
-        return found
-
-    def _decode(self, begin_s: float, end_s: float, now_s: float) -> None:
-        sound = np.frombuffer(self._said, np.int16)
-        stopped, self._stopped = self._stopped, self._told
-        if stopped or len(self._decoding) >= _BACKLOG:
-            return  # STOP was told; and nothing else in that utterance is to be done
-        since_s = min(begin_s + _FIRST_WORD_S, end_s)
-        if not self.in_time_of_sound:
-            text = self._pool.submit(self._text, sound, self._asked)
-            self._decoding.append(_Decoded(text, since_s, end_s, now_s))
-            return
-        began_s, text = time.process_time(), Future[str]()
-        text.set_result(self._text(sound, self._asked))
-        took_s = time.process_time() - began_s
-        self.beside_s += took_s
-        self._decoding.append(_Decoded(text, since_s, end_s, now_s + took_s))
-
-    def _text(self, sound: SoundArray, asked: bool) -> str:
+    def text(self, sound: SoundArray, asked: bool) -> str:
+        """See cut.Decoder."""
         guesses = self._whisper.hear(sound, lambda text: self._near(text, asked))
         return decide(guesses, self._meaning, self.grammar.is_stop)
 
@@ -175,7 +71,7 @@ class WhisperRecogniser:
         return self._understanding.meaning(text)
 
 
-def open_whisper(setting: str, stop: Listening, understanding: Understanding) -> WhisperRecogniser:
+def open_whisper(setting: str, stop: Listening, understanding: Understanding) -> CutRecogniser:
     """The recogniser with the model of the setting ('': see find_model). VoiceError if there is none, or it
     hears another language."""
     language = stop.grammar.language
@@ -183,7 +79,7 @@ def open_whisper(setting: str, stop: Listening, understanding: Understanding) ->
         raise VoiceError(
             f"whisper: its model hears 'en' only, voice.language is '{language}'; try: voice.engine = 'auto'"
         )
-    return WhisperRecogniser(find_model(setting), stop, understanding)
+    return CutRecogniser(WhisperDecoder(find_model(setting), stop.grammar, understanding), stop)
 
 
 def decide(guesses: Guesses, meaning: Callable[[str], Meaning], is_stop: Callable[[str], bool]) -> str:

@@ -22,13 +22,13 @@ import numpy as np
 
 from edge_wam import manifest as manifests
 from edge_wam.errors import VoiceError
+from edge_wam.sense.cut import CutRecogniser
 from edge_wam.sense.dialogue import Dialogue
 from edge_wam.sense.grammar import Grammar, make_grammar
 from edge_wam.sense.sound import Block
 from edge_wam.sense.understand import Understanding
 from edge_wam.sense.voice import Recogniser, open_recogniser, open_spotter
 from edge_wam.sense.vosk_engine import find_model
-from edge_wam.sense.whisper_engine import WhisperRecogniser
 from edge_wam.sim import corpus, score_voice, speakers
 from edge_wam.sim.conversation import Outcome, Quiet, converse, hush, judge
 from edge_wam.sim.corpus import BACKGROUND, CONDITIONS, Condition, Recording
@@ -206,11 +206,11 @@ def listen(job: Job, task: Task) -> Listened:
             *(entrant.engine, language, manifest.phrases(language), job.vosk_model, understanding.beside()),
             understanding=understanding,
         )
-    if isinstance(recogniser, WhisperRecogniser):
+    if isinstance(recogniser, CutRecogniser):
         recogniser.in_time_of_sound = True
     spotter = open_spotter(job.spotter, language, print)
     found = converse(tape, recogniser, Dialogue(understanding, language), obey, spotter=spotter)
-    if isinstance(recogniser, WhisperRecogniser):
+    if isinstance(recogniser, CutRecogniser):
         found = found._replace(cpu_s=found.cpu_s + recogniser.beside_s)
     if condition is None:
         quiet = hush(found, obey, entrant.name, task.background)

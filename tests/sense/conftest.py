@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from edge_wam.clock import ManualClock
+from edge_wam.sense.cut import CutRecogniser
 from edge_wam.sense.sound import BLOCK_S, RATE_HZ, SoundArray
 from edge_wam.sense.voice import Listener, Recogniser, Spoken
 from edge_wam.sense.wav import read_wav
@@ -61,9 +62,14 @@ def say(tmp_path_factory: pytest.TempPathFactory) -> Say:
 
 @pytest.fixture(scope="session")
 def hear() -> Hear:
-    """hear(recogniser, sound, ...) -> news, the sounds played one after another by a simulated microphone."""
+    """hear(recogniser, sound, ...) -> news, the sounds played one after another by a simulated microphone.
+    fast: what is decoded on a thread is waited for, as if the sound took its time."""
 
-    def listen(recogniser: Recogniser, *sounds: SoundArray, pause_s: float = 1.5) -> list[Spoken]:
+    def listen(
+        recogniser: Recogniser, *sounds: SoundArray, pause_s: float = 1.5, fast: bool = True
+    ) -> list[Spoken]:
+        if isinstance(recogniser, CutRecogniser):
+            recogniser.in_time_of_sound = fast
         quiet = np.zeros(round(pause_s * RATE_HZ), np.int16)
         tape = np.concatenate([piece for sound in sounds for piece in (sound, quiet)])
         microphone, listener = SimMicrophone(tape, ManualClock()), Listener(recogniser)

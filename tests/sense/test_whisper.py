@@ -129,11 +129,9 @@ real = pytest.mark.skipif(
 @pytest.fixture
 def recogniser():
     pytest.importorskip("pocketsphinx")
-    made = open_recogniser(
+    return open_recogniser(
         "whisper", "en", PHRASES, beside=UNDERSTANDING.beside(), understanding=UNDERSTANDING
     )
-    made.in_time_of_sound = True
-    return made
 
 
 def in_noise(sound, db, seed=0):
@@ -169,7 +167,7 @@ def test_a_command_turned_around_is_not_done(recogniser, hear, say):
 @real
 def test_stop_comes_at_once_and_what_was_said_before_it_is_not_done_after_it(recogniser, hear, say):
     sounds = [read_wav(SAMPLES / "en_pick_red.wav"), say("flite-rms", "stop")]
-    recogniser._whisper = Slow(recogniser._whisper)
+    recogniser._decoder._whisper = Slow(recogniser._decoder._whisper)
     news = hear(recogniser, *sounds, sounds[0][:0], pause_s=1.5)
     assert any(stop for _, stop in news)
     assert not [words for words, stop in news if words.final and not stop]
@@ -191,11 +189,10 @@ class Slow:
 
 @real
 def test_it_hears_on_a_thread_of_its_own(recogniser, hear):
-    recogniser.in_time_of_sound = False
-    news = hear(recogniser, read_wav(sample("en", "pick_red")))
+    news = hear(recogniser, read_wav(sample("en", "pick_red")), fast=False)
     silence, until_s = np.zeros(8_000, np.int16), time.monotonic() + 60.0
     while not meanings(news) and time.monotonic() < until_s:
-        news += hear(recogniser, silence, pause_s=3.0)  # each begins its clock anew
+        news += hear(recogniser, silence, pause_s=3.0, fast=False)  # each begins its clock anew
     assert meanings(news) == [Meaning(Act.DO, tasks.command("pick_red").phrases["en"][0])]
 
 

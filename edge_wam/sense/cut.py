@@ -1,0 +1,153 @@
+"""Commands by whole utterances, beside an ear for STOP.
+
+    sound --+-- the ear for STOP, at once, and nothing else
+            +-- ends of utterances (Silero's detector) -- what was said, on a thread -- a sentence
+
+A recogniser that hears sound as it comes has to guess where an utterance ends, and in noise none ends at all.
+What is cut out first can be decoded several times, and weighed.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from edge_wam.sense.ends import FRAME_BYTES, FRAME_S, Ends, silero
+from edge_wam.sense.grammar import UNKNOWN, Grammar
+from edge_wam.sense.sound import RATE_HZ, Block, SoundArray
+from edge_wam.types import Words
+
+_LEAD_IN = 10  # frames before the first one that is a voice: consonants
+_KEPT = 2 * _LEAD_IN  # those, and what the end-pointer takes to notice speech
+_FIRST_WORD_S = 0.3  # about how long it takes
+_BACKLOG = 2  # utterances that wait: more is talk
+# After a pause the rest of a sentence looks like a sentence: "don't ... pick up the red cube".
+_SENTENCE_GAP_S = 0.8
+
+
+class Listening(Protocol):
+    """What hears STOP meanwhile: see voice.Recogniser."""
+
+    name: str
+    grammar: Grammar
+
+    def hear(self, block: Block) -> list[Words]: ...
+    def expect_reply(self, asked: bool) -> None: ...
+
+
+class Decoder(Protocol):
+    """What an utterance says. `name` is for people."""
+
+    name: str
+
+    def text(self, sound: SoundArray, asked: bool) -> str:
+        """(N,) samples; asked: a question stands, and replies to it count. '' for nothing; [unk] before what
+        is not sure, or no sentence for the robot."""
+        ...
+
+
+class _Decoded(NamedTuple):
+    """What is to be heard: its result, from when to when it was said (in the time of the sound fed), when the
+    first word and the speech were over, and from when on it is known."""
+
+    text: Future[str]
+    span_s: tuple[float, float]
+    since_s: float
+    end_s: float
+    due_s: float
+
+
+class CutRecogniser:
+    """Commands by a decoder, on a thread of its own, STOP by another recogniser.
+
+    in_time_of_sound: for sound that is played faster than it was spoken: decode at once, and tell as much
+    later, in the time of the sound, as it took. beside_s: seconds of CPU that it has taken so.
+    """
+
+    def __init__(self, decoder: Decoder, stop: Listening) -> None:
+        """VoiceError if the voice detector is missing."""
+        self.grammar, self._stop, self._decoder = stop.grammar, stop, decoder
+        other = "" if decoder.name == stop.name else f", and {stop.name} for STOP"
+        self.name = decoder.name + other
+        self._ends = Ends(silero(), knows_voices=True)
+        self._recent: list[bytes] = []  # frames
+        self._waiting = self._said = b""
+        self._frames = 0
+        self._told = self._asked = self._stopped = False
+        self._pool = ThreadPoolExecutor(1, "utterances")
+        self._decoding: deque[_Decoded] = deque()
+        self._rejected_end_s = -math.inf
+        self.in_time_of_sound, self.beside_s = False, 0.0
+
+    def hear(self, block: Block) -> list[Words]:
+        """Feed a block; STOP, and what became of utterances before."""
+        found = self._heard_stop(block)
+        self._waiting += block.samples.tobytes()
+        while len(self._waiting) >= FRAME_BYTES:
+            frame, self._waiting = self._waiting[:FRAME_BYTES], self._waiting[FRAME_BYTES:]
+            self._frames += 1
+            self._recent = [*self._recent[-_KEPT:], frame]
+            was_speech = self._ends.in_speech
+            speech = self._ends.process(frame)
+            if speech is None:
+                continue
+            if not was_speech:
+                count = len(speech) // FRAME_BYTES
+                self._said, self._stopped = b"".join(self._recent[:-count][-_LEAD_IN:]), self._told
+            self._said += speech
+            if not self._ends.in_speech:
+                t_s = block.t_s - len(self._waiting) / (2 * RATE_HZ)
+                self._decode(t_s - self._frames * FRAME_S, block.t_s)
+        while self._decoding and block.t_s >= self._decoding[0].due_s and self._decoding[0].text.done():
+            words = self._words(self._decoding.popleft())
+            found += [words] if words.text else []
+        return found
+
+    def expect_reply(self, asked: bool) -> None:
+        """Weigh replies to a question too, or not any more."""
+        self._asked = asked
+
+    def _words(self, done: _Decoded) -> Words:
+        text = done.text.result()
+        said, (begin_s, end_s) = text.removeprefix(UNKNOWN).strip(), done.span_s
+        if text and begin_s < self._rejected_end_s + _SENTENCE_GAP_S and not self.grammar.is_stop(text):
+            text = f"{UNKNOWN} {said}"
+        if text.startswith(UNKNOWN) and said not in self.grammar.beside.called:
+            self._rejected_end_s = end_s
+        confidence = 0.0 if text.startswith(UNKNOWN) else 1.0
+        return Words(text, done.end_s, confidence, True, self.grammar.language, done.since_s)
+
+    def _heard_stop(self, block: Block) -> list[Words]:
+        """Of what the other recogniser hears: STOP, and the end of an utterance in which it was."""
+        found = []
+        for words in self._stop.hear(block):
+            stop = self.grammar.is_stop(words.text)
+            if stop:
+                self._stopped = True
+                self._decoding.clear()  # said before STOP, and not to be done after it
+            if stop or (words.final and self._told):
+                found.append(words)
+            self._told = stop and not words.final
+        return found
+
+    def _decode(self, fed_since_s: float, now_s: float) -> None:
+        sound, span_s = np.frombuffer(self._said, np.int16), (self._ends.begin_s, self._ends.end_s)
+        stopped, self._stopped = self._stopped, self._told
+        if stopped or len(self._decoding) >= _BACKLOG:
+            return  # STOP was told; and nothing else in that utterance is to be done
+        end_s = fed_since_s + span_s[1]
+        since_s = min(fed_since_s + span_s[0] + _FIRST_WORD_S, end_s)
+        if not self.in_time_of_sound:
+            text = self._pool.submit(self._decoder.text, sound, self._asked)
+            self._decoding.append(_Decoded(text, span_s, since_s, end_s, now_s))
+            return
+        began_s, text = time.process_time(), Future[str]()
+        text.set_result(self._decoder.text(sound, self._asked))
+        took_s = time.process_time() - began_s
+        self.beside_s += took_s
+        self._decoding.append(_Decoded(text, span_s, since_s, end_s, now_s + took_s))
