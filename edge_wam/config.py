@@ -73,8 +73,8 @@ from edge_wam.errors import ConfigError, VoiceError
 from edge_wam.pilot import Patience
 from edge_wam.sense.button import LISTEN, source_of
 from edge_wam.sense.dialogue import CONFIRM
+from edge_wam.sense.engines import ENGINES
 from edge_wam.sense.speaker import ANSWERS
-from edge_wam.sense.voice import ENGINES
 from edge_wam.telemetry import INSTANCE
 from edge_wam.tomlfile import Scalar, Table
 

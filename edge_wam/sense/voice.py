@@ -24,6 +24,7 @@ from edge_wam.messages import HEARD, STATE, HeardWriter, read_state
 from edge_wam.process import Life
 from edge_wam.sense.button import push_to_talk, source_of
 from edge_wam.sense.dialogue import Dialogue, Reply
+from edge_wam.sense.engines import ENGINES
 from edge_wam.sense.grammar import UNKNOWN, Beside, Grammar
 from edge_wam.sense.keeping import SoundKeeper
 from edge_wam.sense.similar import LateProposer, lacking
@@ -37,7 +38,6 @@ from edge_wam.sense.waker import WAKE_WORDS, Waker, lacking_ear
 from edge_wam.sense.whisper_engine import open_whisper
 from edge_wam.types import Words
 
-ENGINES = ("auto", "vosk", "pocketsphinx", "whisper")
 _NOTHING = Beside()
 _POLL_S = 0.2
 _ONE_STOP_S = 1.0  # what two ears hear within it is one STOP, and no sentence that ends in it is obeyed

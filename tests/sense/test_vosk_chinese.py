@@ -60,7 +60,14 @@ def test_samples_are_heard_right(recogniser, hear):
     assert not any(stop for _, stop in news)
 
 
-@pytest.mark.parametrize(("first", "voice"), [*enumerate(("mandarin-f1", "mandarin-f3", "mandarin-f4"))])
+@pytest.mark.parametrize(
+    ("first", "voice"),
+    [
+        pytest.param(0, "mandarin-f1", marks=pytest.mark.slow),
+        (1, "mandarin-f3"),
+        pytest.param(2, "mandarin-f4", marks=pytest.mark.slow),
+    ],
+)
 def test_every_command_is_heard_right_in_a_voice_of_no_sample(recogniser, hear, say, first, voice):
     sentences = [command.phrases["zh"][0] for command in COMMANDS[first::3]]
     news = hear(recogniser, *(say(voice, text) for text in sentences))
