@@ -20,7 +20,9 @@ from edge_wam.think.worker import PolicySettings, policy_main
 
 TICKS_S = os.sysconf("SC_CLK_TCK")
 READY_CPU_S = 2.5  # 1.1 to 1.5 on a machine three times as busy as it has cores; torch alone takes more
-RESIDENT_MB = 250.0
+# Of its own: 172 here. How much of its libraries' files is resident beside that is up to the page cache: 64 MB
+# of those that have lain there for a while, 88 of freshly installed ones.
+ANONYMOUS_MB = 200.0
 
 
 class NoCameras:
@@ -60,10 +62,10 @@ def policy(built, model_folder, monkeypatch):
 def test_the_policy_process_is_ready_soon_is_small_and_has_no_torch(policy):
     proc = Path(f"/proc/{policy.pid}")
     user, system = (proc / "stat").read_text().rsplit(")", 1)[1].split()[11:13]
-    resident = next(line for line in (proc / "status").read_text().splitlines() if line.startswith("VmRSS"))
+    held = next(line for line in (proc / "status").read_text().splitlines() if line.startswith("RssAnon"))
     mapped = (proc / "maps").read_text()
     assert (int(user) + int(system)) / TICKS_S <= READY_CPU_S
-    assert int(resident.split()[1]) / 1024 <= RESIDENT_MB
+    assert int(held.split()[1]) / 1024 <= ANONYMOUS_MB
     assert "libopenvino" in mapped
     assert "torch" not in mapped
 
