@@ -20,8 +20,8 @@ from edge_wam.think.worker import PolicySettings, policy_main
 
 TICKS_S = os.sysconf("SC_CLK_TCK")
 READY_CPU_S = 2.5  # 1.1 to 1.5 on a machine three times as busy as it has cores; torch alone takes more
-# Of its own: 172 here. How much of its libraries' files is resident beside that is up to the page cache: 64 MB
-# of those that have lain there for a while, 88 of freshly installed ones.
+# Of its own: 172 here. How much of its libraries' files is resident beside that is up to the page cache:
+# 64 MB of those that have lain there for a while, 88 of freshly installed ones.
 ANONYMOUS_MB = 200.0
 
 
