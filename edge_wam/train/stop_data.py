@@ -134,7 +134,7 @@ def bank(people: Path, language: str, stop: bool, validation: bool, seed: list[i
             if (one.stop_end is not None) == stop:
                 found.setdefault(who if who.startswith("kokoro") else "festival", []).append(one)
     if not stop:
-        prompts = list(stop_people.load(people, "prompts", "all"))
+        prompts = stop_people.load(people, "prompts", "all")
         found["prompts"] = [one for i, one in enumerate(prompts) if (i % 7 == 0) == validation]
     return {who: some for who, some in found.items() if some}
 

@@ -11,8 +11,9 @@ prompts by five people (CC BY-SA 3.0: used to learn from, nothing of them is shi
 from __future__ import annotations
 
 import argparse
+import functools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -106,14 +107,17 @@ def keep_prompts(folder: Path, sounds: Path) -> None:
             _keep(folder / f"prompts-all-{number:05d}{piece:02d}.npz", kept)
 
 
-def load(folder: Path, who: str, language: str) -> Iterator[Utterance]:
-    """All that somebody said in a language."""
+@functools.cache
+def load(folder: Path, who: str, language: str) -> tuple[Utterance, ...]:
+    """All that somebody said in a language, read once: every shard and both languages want the prompts."""
+    found = []
     for path in sorted(folder.glob(f"{who}-{language}-*.npz")):
         if ".part" in path.name:
             continue
         with np.load(path) as kept:
             end = int(kept["stop_end"])
-            yield Utterance(kept["samples"].astype(np.float32) / 32768, None if end < 0 else end)
+            found.append(Utterance(kept["samples"].astype(np.float32) / 32768, None if end < 0 else end))
+    return tuple(found)
 
 
 def main() -> None:
