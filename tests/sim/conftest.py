@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from servo_stage import Stage
 
 from edge_wam.act import feetech
 from edge_wam.act.calibration import Calibration
 from edge_wam.act.feetech import Packet, PacketReader, Register
-from edge_wam.sim.kinematic import STEP_S, KinematicPlant
+from edge_wam.sim.kinematic import KinematicPlant
 from edge_wam.sim.servos import ServoChain
 
 CALIBRATION = Path(__file__).parents[2] / "calibration" / "so101-sim" / "arm.json"
@@ -19,7 +20,7 @@ HIGH_RAD = np.array([1.920, 1.746, 1.690, 1.659, 2.842, 1.92])
 READY_RAD = np.array([0.1, -1.2, 0.9, 1.4, -0.3, 0.65])
 
 
-class Bench:
+class Bench(Stage):
     """A chain, its plant, and shorthands that speak in packets."""
 
     def __init__(self, position_rad) -> None:
@@ -37,14 +38,6 @@ class Bench:
 
     def write(self, servo_id: int, register: Register, value: int) -> list[Packet]:
         return self.ask(feetech.write(servo_id, register.address, feetech.pack(register, value)))
-
-    def run(self, seconds: float) -> None:
-        for _ in range(round(seconds / STEP_S)):
-            self.plant.step()
-            self.chain.update()
-
-    def counts(self) -> list[int]:
-        return self.calibration.to_counts(self.plant.position_rad).tolist()
 
 
 @pytest.fixture

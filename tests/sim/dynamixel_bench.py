@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from servo_stage import Stage
 
 from edge_wam.act import dynamixel
 from edge_wam.act.calibration import DYNAMIXEL, Calibration
 from edge_wam.act.dynamixel import Status, StatusReader
 from edge_wam.sim.dynamixel import DynamixelChain
-from edge_wam.sim.kinematic import STEP_S, KinematicPlant
+from edge_wam.sim.kinematic import KinematicPlant
 
 FILE = Path(__file__).parents[2] / "calibration" / "so101-sim" / "arm.json"
 READY_RAD = np.array([0.1, -1.2, 0.9, 1.4, -0.3, 0.65])
@@ -19,7 +20,7 @@ OLD, NEW = (208, 20), (224, 28)
 MIXED = {"models": KOCH, "indirect": [NEW, NEW, OLD, OLD, OLD, OLD]}
 
 
-class Bench:
+class Bench(Stage):
     """A chain, its plant, and shorthands that speak in packets."""
 
     def __init__(self, **kinds) -> None:
@@ -39,11 +40,3 @@ class Bench:
     def write(self, servo_id: int, register, value: int) -> int:
         (answer,) = self.ask(dynamixel.write(servo_id, register.address, dynamixel.pack(register, value)))
         return answer.code
-
-    def run(self, seconds: float) -> None:
-        for _ in range(round(seconds / STEP_S)):
-            self.plant.step()
-            self.chain.update()
-
-    def counts(self) -> list[int]:
-        return self.calibration.to_counts(self.plant.position_rad).tolist()

@@ -2,36 +2,23 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 
 import pytest
 from dynamixel_bench import MIXED, Bench
+from servo_stage import LivePty, eventually
 
 from edge_wam.act import dynamixel
 from edge_wam.act import dynamixel_table as table
-from edge_wam.sim.kinematic import STEP_S
-from edge_wam.sim.wire import PtyPort
 
 
 class Robot(Bench):
-    """The pty with servos behind it, and a thread that lets time pass three times faster than it does."""
+    """Servos behind a pty, alive."""
 
     def __init__(self, **kinds) -> None:
         super().__init__(**kinds)
-        self.wire = PtyPort(self.chain, wire_time=False)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._live, daemon=True)
-        self._thread.start()
-
-    def _live(self) -> None:
-        while not self._stop.wait(0.01):
-            self.run(10 * STEP_S)
-
-    def close(self) -> None:
-        self._stop.set()
-        self._thread.join()
-        self.wire.close()
+        self._life = LivePty(self.chain, self.run)
+        self.wire, self.close = self._life.wire, self._life.close
 
 
 @pytest.fixture(params=[{}, MIXED], ids=["XL430", "Koch"])
@@ -131,7 +118,7 @@ def test_sdk_moves_the_arm_by_sync_write(sdk, robot):
     for joint, count in enumerate(wanted):
         assert group.addParam(joint + 1, list(count.to_bytes(4, "little")))
     assert group.txPacket() == dxl.COMM_SUCCESS
-    assert _eventually(lambda: robot.counts() == wanted)
+    assert eventually(lambda: robot.counts() == wanted)
 
 
 def test_sdk_takes_the_stuffing_off(sdk, robot):
@@ -145,25 +132,19 @@ def test_sdk_takes_the_stuffing_off(sdk, robot):
 def test_sdk_sees_the_alert_and_reboots(sdk, robot):
     _, port, handler = sdk
     robot.chain.supply_v = 3.0
-    assert _eventually(lambda: handler.ping(port, 2)[2] == 0x80)
+    assert eventually(lambda: handler.ping(port, 2)[2] == 0x80)
     assert "Hardware error" in handler.getRxPacketError(0x80)
     assert handler.read1ByteTxRx(port, 2, 70)[0] == dynamixel.ERROR_VOLTAGE
     robot.chain.supply_v = 12.0
-    assert _eventually(lambda: handler.reboot(port, 2)[1] == 0 and handler.ping(port, 2)[2] == 0)
+    assert eventually(lambda: handler.reboot(port, 2)[1] == 0 and handler.ping(port, 2)[2] == 0)
 
 
 def test_sdk_finds_a_tripped_watchdog_and_clears_it(sdk, robot):
     dxl, port, handler = sdk
     handler.write1ByteTxRx(port, 1, 64, 1)
     handler.write1ByteTxRx(port, 1, 98, 2)
-    assert _eventually(lambda: robot.chain.servos[0].get(table.BUS_WATCHDOG) == -1)
+    assert eventually(lambda: robot.chain.servos[0].get(table.BUS_WATCHDOG) == -1)
     assert handler.read1ByteTxRx(port, 1, 98)[0] == 0xFF
     assert handler.write4ByteTxRx(port, 1, 116, 2000)[1] == 4
     assert handler.write1ByteTxRx(port, 1, 98, 0) == (dxl.COMM_SUCCESS, 0)
     assert handler.write4ByteTxRx(port, 1, 116, 2000)[1] == 0
-
-
-def _eventually(condition, tries: int = 200) -> bool:
-    """Poll at the pace of the wire: other threads carry the world on meanwhile."""
-    pause = threading.Event()
-    return any(condition() or pause.wait(0.01) for _ in range(tries))

@@ -2,45 +2,31 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from servo_stage import LivePty, Stage, eventually
 
 from edge_wam.act import feetech
 from edge_wam.act.arm import Calibration
 from edge_wam.sim.kinematic import KinematicPlant
 from edge_wam.sim.servos import ServoChain
-from edge_wam.sim.wire import PtyPort
 
 CALIBRATION = Path(__file__).parents[2] / "calibration" / "so101-sim" / "arm.json"
 READY_RAD = np.array([0.1, -1.2, 0.9, 1.4, -0.3, 0.65])
 
 
-class Robot:
-    """The pty with servos behind it, and a thread that lets time pass three times faster than it does."""
+class Robot(Stage):
+    """Servos behind a pty, alive."""
 
     def __init__(self) -> None:
         self.calibration = Calibration.load(CALIBRATION)
         self.plant = KinematicPlant(READY_RAD, self.calibration.low_rad, self.calibration.high_rad)
         self.chain = ServoChain(self.plant, self.calibration)
-        self.wire = PtyPort(self.chain, wire_time=False)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._live, daemon=True)
-        self._thread.start()
-
-    def _live(self) -> None:
-        while not self._stop.wait(0.01):
-            for _ in range(10):
-                self.plant.step()
-                self.chain.update()
-
-    def close(self) -> None:
-        self._stop.set()
-        self._thread.join()
-        self.wire.close()
+        self._life = LivePty(self.chain, self.run)
+        self.wire, self.close = self._life.wire, self._life.close
 
     def present(self, joint: int) -> int:
         return int(self.calibration.to_counts(self.plant.position_rad)[joint])
@@ -94,7 +80,7 @@ def test_vendor_sdk_moves_the_arm_by_sync_write(sdk, robot):
     for joint, count in enumerate(wanted):
         assert group.addParam(joint + 1, [scs.SCS_LOBYTE(count), scs.SCS_HIBYTE(count)])
     assert group.txPacket() == scs.COMM_SUCCESS
-    assert _eventually(lambda: [robot.present(joint) for joint in range(6)] == wanted)
+    assert eventually(lambda: [robot.present(joint) for joint in range(6)] == wanted)
 
 
 def test_vendor_sdk_reg_write_waits_for_action(sdk, robot):
@@ -108,20 +94,14 @@ def test_vendor_sdk_reg_write_waits_for_action(sdk, robot):
     assert robot.present(0) == before
     handler.action(port, 1)
     assert handler.read1ByteTxRx(port, 1, 64)[0] == 0
-    assert _eventually(lambda: robot.present(0) == goal)
+    assert eventually(lambda: robot.present(0) == goal)
 
 
 def test_vendor_sdk_sees_the_error_byte(sdk, robot):
     _, port, handler = sdk
     robot.chain.supply_v = 3.0
-    assert _eventually(lambda: handler.ping(port, 2)[2] == feetech.ERROR_VOLTAGE)
+    assert eventually(lambda: handler.ping(port, 2)[2] == feetech.ERROR_VOLTAGE)
     assert handler.getRxPacketError(handler.ping(port, 2)[2]) == "[RxPacketError] Input voltage error!"
-
-
-def _eventually(condition, tries: int = 200) -> bool:
-    """Poll at the pace of the wire: other threads carry the world on meanwhile."""
-    pause = threading.Event()
-    return any(condition() or pause.wait(0.01) for _ in range(tries))
 
 
 # --- feetech-cli: run as a person runs it -------------------------------------------------------
