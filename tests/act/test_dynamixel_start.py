@@ -127,21 +127,6 @@ def test_start_moves_nothing(kinds):
     np.testing.assert_allclose(held_rad, before, atol=RAD_PER_COUNT / 2 + 1e-9)
 
 
-def test_torque_never_comes_on_before_the_goal_is_where_the_joint_is():
-    r = rig()
-    r.arm.connect()
-    write = r.port.write
-
-    def watched(data):
-        result = write(data)
-        far = np.abs(r.plant.goal_rad - r.plant.position_rad) > RAD_PER_COUNT
-        assert not (far & r.plant.torque_on).any()
-        return result
-
-    r.port.write = watched
-    r.arm.start()
-
-
 def test_start_sets_the_drives_own_limits_and_arms_the_watchdog():
     r = rig(**MIXED)
     gripper = r.chain.servos[5]

@@ -11,6 +11,7 @@ import pytest
 from edge_wam.act import dynamixel, feetech
 from edge_wam.act import dynamixel_table as table
 from edge_wam.act.arm import RUNAWAY_COUNTS, STAGES
+from edge_wam.act.calibration import RAD_PER_COUNT
 from edge_wam.errors import BusError, CalibrationError
 
 RIGS = {"feetech": arm_rig.rig, "dynamixel": dynamixel_rig.rig, "koch": None}
@@ -37,6 +38,23 @@ def tick(r, target_rad):
     r.arm.act(target_rad)
     pass_time(r)
     return joints
+
+
+def test_torque_never_comes_on_before_the_goal_is_where_the_joint_is(r):
+    goal = feetech.GOAL_POSITION if r.arm.calibration.joints[0].servos == "feetech" else table.GOAL_POSITION
+    for servo in r.chain.servos:  # goals from an earlier life, far away
+        servo.put(goal, 1000)
+    write = r.port.write
+
+    def watched(data):
+        result = write(data)
+        far = np.abs(r.plant.goal_rad - r.plant.position_rad) > RAD_PER_COUNT
+        assert not (far & r.plant.torque_on).any()
+        return result
+
+    r.port.write = watched
+    r.arm.start()
+    assert r.plant.torque_on.all()
 
 
 def test_torque_comes_in_stages_and_only_the_last_is_all_of_it(r):
