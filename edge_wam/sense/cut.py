@@ -30,6 +30,13 @@ _BACKLOG = 2  # utterances that wait: more is talk
 _SENTENCE_GAP_S = 0.8
 
 
+class Guess(NamedTuple):
+    """A sentence, lower case without punctuation, and its log probability, given the sound."""
+
+    text: str
+    score: float
+
+
 class Listening(Protocol):
     """What hears STOP meanwhile: see voice.Recogniser."""
 

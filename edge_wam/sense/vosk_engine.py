@@ -14,10 +14,10 @@ import os
 import struct
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from edge_wam.errors import VoiceError
-from edge_wam.sense.cut import CutRecogniser
+from edge_wam.sense.cut import CutRecogniser, Guess
 from edge_wam.sense.grammar import UNKNOWN, Beside, Grammar, make_grammar
 from edge_wam.sense.sound import RATE_HZ, Block, SoundArray
 from edge_wam.sense.understand import Act, Meaning, Understanding
@@ -38,13 +38,6 @@ _BEHIND_AGAINST = 2.0  # of what turns a sentence around
 _ABOUT = (Act.AGAIN, Act.OTHER_WAY, Act.DOING)
 # To a question: short, and heard in everything. A "no" moves nothing.
 _BEHIND_REPLY = {Act.YES: 1.0, Act.NO: 3.0}
-
-
-class Guess(NamedTuple):
-    """A sentence and its log probability, given the sound."""
-
-    text: str
-    score: float
 
 
 def cache_folder() -> Path:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from edge_wam.errors import VoiceError
+from edge_wam.sense.cut import Guess
 from edge_wam.sense.sound import SoundArray
 
 VARIABLE = "EDGE_WAM_WHISPER_MODEL"
@@ -27,13 +28,6 @@ _BEAM, _BEST = 5, 3
 _MOST_TOKENS = 30  # a command has up to 14
 _NO_PROBABILITY = 1e-30
 _TRY = "try: pip install 'edge-wam[whisper]'"
-
-
-class Guess(NamedTuple):
-    """A sentence, lower case without punctuation, and its score."""
-
-    text: str
-    score: float
 
 
 class Guesses(NamedTuple):

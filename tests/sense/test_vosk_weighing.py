@@ -2,9 +2,10 @@
 
 import pytest
 
+from edge_wam.sense.cut import Guess
 from edge_wam.sense.grammar import STOP_WORDS, make_grammar
 from edge_wam.sense.understand import Understanding
-from edge_wam.sense.vosk_engine import Guess, decide
+from edge_wam.sense.vosk_engine import decide
 from edge_wam.sense.wide import nearby
 from edge_wam.sim import tasks
 

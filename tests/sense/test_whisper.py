@@ -8,11 +8,12 @@ import pytest
 
 from edge_wam.errors import VoiceError
 from edge_wam.sense import whisper_model
+from edge_wam.sense.cut import Guess
 from edge_wam.sense.understand import Act, Meaning, Understanding
 from edge_wam.sense.voice import open_recogniser
 from edge_wam.sense.wav import read_wav
 from edge_wam.sense.whisper_engine import decide, nearest_of
-from edge_wam.sense.whisper_model import Guess, Guesses, find_model, plain
+from edge_wam.sense.whisper_model import Guesses, find_model, plain
 from edge_wam.sim import noise, tasks
 from edge_wam.sim.microphone import SAMPLES, sample
 
