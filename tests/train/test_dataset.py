@@ -148,6 +148,7 @@ def test_rows_lead_from_the_measured_pose_to_the_target(episodes, features):
     assert 1e-4 < np.abs(measured - episodes.arrays["position_rad"][index]).max() < 0.05
 
 
+@pytest.mark.slow
 def test_a_pose_is_late_by_what_the_arm_moved_meanwhile(episodes, features):
     index = np.repeat(episodes.pool[:1], 4000)
     batch = episodes.batch(index, features, np.random.default_rng(3), video=False)
