@@ -98,16 +98,8 @@ class Kokoro:
         self._numbers: dict[str, int] = json.loads(text)["vocab"]
 
     def drawn(self, language: str, rng: np.random.Generator) -> dict[str, float]:
-        """A voice to train on: one of the language's, or a mixture of up to three of any."""
-        own, others = teachers(self._styles, language)
-        if rng.random() < 0.4:
-            return {str(rng.choice(own)): 1.0}
-        names = [str(rng.choice(own if rng.random() < 0.6 else others)) for _ in range(rng.integers(1, 4))]
-        shares = rng.dirichlet(np.full(len(names), 1.0))
-        mixed: dict[str, float] = {}
-        for name, share in zip(names, shares, strict=True):
-            mixed[name] = mixed.get(name, 0.0) + float(share)
-        return mixed
+        """A voice to train on."""
+        return drawn(self._styles, language, rng)
 
     def say(
         self,
@@ -155,6 +147,29 @@ def teachers(names: Iterable[str], language: str) -> tuple[list[str], list[str]]
     free = [name for name in names if name not in kept]
     own = [name for name in free if name[0] in _NATIVE[language]]
     return own, [name for name in free if name not in own]
+
+
+def drawn(names: Iterable[str], language: str, rng: np.random.Generator) -> dict[str, float]:
+    """Of some voices one to train on, as shares that sum to 1: one of the language's, a mixture of two or
+    three of any, or one carried away from another, whose share is below 0: mixtures lie between the voices,
+    and many people do not."""
+    own, others = teachers(names, language)
+
+    def any_of() -> str:
+        return str(rng.choice(own if rng.random() < 0.6 else others))
+
+    kind = rng.random()
+    first = str(rng.choice(own))
+    if kind < 0.25:
+        return {first: 1.0}
+    if kind < 0.6:
+        other, far = any_of(), float(rng.uniform(0.1, 0.6))
+        return {first: 1.0 + far, other: -far} if other != first else {first: 1.0}
+    some = [any_of() for _ in range(rng.integers(2, 4))]
+    mixed: dict[str, float] = {}
+    for name, share in zip(some, rng.dirichlet(np.ones(len(some))), strict=True):
+        mixed[name] = mixed.get(name, 0.0) + float(share)
+    return mixed
 
 
 def phonemes(text: str, language: str, british: bool = False) -> str:

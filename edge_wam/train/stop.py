@@ -40,6 +40,7 @@ WIDTH, DILATIONS = 96, (1, 1, 2, 2, 4, 4)
 EARLY, LATE = 4, 7  # steps before and after the end of the word in which it is to be told
 BEFORE, AFTER = 18, 40  # steps around it that are left open
 LEARNING_RATE, BATCH, SAVE_EVERY, LOG_EVERY = 6e-3, 64, 100, 20
+AVERAGED = 0.999  # of the mean of the weights stays at each step
 OTHERS = 0.3  # weight of what the other language's output makes of a clip
 
 
@@ -112,14 +113,23 @@ class Clips:
     """All shards, in memory. `validation`: those in voices that nothing is trained on."""
 
     def __init__(self, folder: Path, validation: bool = False) -> None:
-        paths = sorted(folder.glob("shard--*.npz" if validation else "shard-0*.npz"))
-        parts = [np.load(path) for path in paths if ".part" not in path.name]
-        self.features = [part["features"] for part in parts]
-        self.language = torch.from_numpy(
-            np.concatenate([part["language"] for part in parts]).astype(np.int64)
+        self._folder, self._pattern = folder, "shard--*.npz" if validation else "shard-0*.npz"
+        self._shards: dict[Path, dict[str, NDArray[Any]]] = {}
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read what has been made since."""
+        for path in sorted(self._folder.glob(self._pattern)):
+            if ".part" not in path.name and path not in self._shards:
+                with np.load(path) as part:
+                    self._shards[path] = {name: part[name] for name in part.files}
+        parts = list(self._shards.values())
+        self._features = [part["features"] for part in parts]
+        self.language, self.end = (
+            torch.from_numpy(np.concatenate([part[name] for part in parts]).astype(np.int64))
+            for name in ("language", "end")
         )
-        self.end = torch.from_numpy(np.concatenate([part["end"] for part in parts]).astype(np.int64))
-        self._begins = np.cumsum([0, *(len(one) for one in self.features)])
+        self._begins = np.cumsum([0, *map(len, self._features)])
 
     def __len__(self) -> int:
         return len(self.end)
@@ -130,7 +140,7 @@ class Clips:
         """frames (B, FRAMES, BANDS), warped by rng where there is one; language (B,); end (B,)."""
         shard = np.searchsorted(self._begins, where, "right") - 1
         frames = [
-            self.features[s][i - self._begins[s]].astype(np.float32)
+            self._features[s][i - self._begins[s]].astype(np.float32)
             for s, i in zip(shard, where, strict=True)
         ]
         if rng is not None:
@@ -147,15 +157,16 @@ def train(data: Path, out: Path, steps: int, seed: int, batch: int = BATCH, of: 
     clips, model, first = Clips(data), StopNet(), 0
     optimiser = torch.optim.AdamW(model.parameters(), LEARNING_RATE, weight_decay=0.01)
     path = out / "checkpoint.safetensors"
+    average = {name: one.detach().clone() for name, one in model.state_dict().items()}
     if path.exists():
-        first = _resume(path, model, optimiser)
+        first = _resume(path, model, optimiser, average)
     print(f"{len(clips)} clips, {sum(p.numel() for p in model.parameters())} parameters, from step {first}")
     began, losses = time.monotonic(), []
     for step in (bar := tqdm(range(first, steps), initial=first, total=steps, desc="stop", unit="step")):
         rng = np.random.default_rng([seed, step])
         torch.manual_seed(seed + step)  # a run that goes on is the run that was not ended
         if step % SAVE_EVERY == 0:
-            clips = Clips(data)  # more may have been made since
+            clips.refresh()
         done = step / (of or steps)
         for group in optimiser.param_groups:
             group["lr"] = (
@@ -167,6 +178,7 @@ def train(data: Path, out: Path, steps: int, seed: int, batch: int = BATCH, of: 
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 2.0)
         optimiser.step()
+        _average(average, model, step)
         losses.append(float(loss.detach()))
         if (step + 1) % LOG_EVERY == 0:
             mean = float(np.mean(losses[-LOG_EVERY:]))
@@ -175,11 +187,24 @@ def train(data: Path, out: Path, steps: int, seed: int, batch: int = BATCH, of: 
             with (out / "log.jsonl").open("a") as file:
                 file.write(json.dumps(line) + "\n")
         if (step + 1) % SAVE_EVERY == 0 or step + 1 == steps:
-            _save(path, model, optimiser, step + 1)
+            _save(path, model, optimiser, average, step + 1)
 
 
-def _save(path: Path, model: StopNet, optimiser: torch.optim.Optimizer, step: int) -> None:
+def _average(average: dict[str, Tensor], model: StopNet, step: int) -> None:
+    """Towards the mean of the last thousand steps: steadier than the last one."""
+    share = 1 - min(AVERAGED, (1 + step) / (10 + step))
+    for name, one in model.state_dict().items():
+        if one.dtype.is_floating_point:
+            average[name].lerp_(one, share)
+        else:
+            average[name].copy_(one)
+
+
+def _save(
+    path: Path, model: StopNet, optimiser: torch.optim.Optimizer, average: dict[str, Tensor], step: int
+) -> None:
     tensors = {f"model.{name}": one.contiguous() for name, one in model.state_dict().items()}
+    tensors |= {f"average.{name}": one.contiguous() for name, one in average.items()}
     for number, state in optimiser.state_dict()["state"].items():
         tensors |= {f"adam.{number}.{name}": one for name, one in state.items()}
     part = path.with_suffix(".part")
@@ -187,11 +212,12 @@ def _save(path: Path, model: StopNet, optimiser: torch.optim.Optimizer, step: in
     os.replace(part, path)
 
 
-def _resume(path: Path, model: StopNet, optimiser: torch.optim.Optimizer) -> int:
+def _resume(path: Path, model: StopNet, optimiser: torch.optim.Optimizer, average: dict[str, Tensor]) -> int:
     from safetensors import safe_open
 
     tensors = load_file(path)
-    model.load_state_dict({name[6:]: one for name, one in tensors.items() if name.startswith("model.")})
+    model.load_state_dict(_part(tensors, "model."))
+    average |= _part(tensors, "average.")
     state: dict[int, dict[str, Any]] = {}
     for name, one in tensors.items():
         if name.startswith("adam."):
@@ -202,11 +228,14 @@ def _resume(path: Path, model: StopNet, optimiser: torch.optim.Optimizer) -> int
         return int(file.metadata()["step"])
 
 
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): one for name, one in tensors.items() if name.startswith(prefix)}
+
+
 def read(out: Path) -> StopNet:
-    """The trained network of a checkpoint, for use."""
+    """The trained network of a checkpoint, for use: the mean of its last steps."""
     model = StopNet()
-    tensors = load_file(out / "checkpoint.safetensors")
-    model.load_state_dict({name[6:]: one for name, one in tensors.items() if name.startswith("model.")})
+    model.load_state_dict(_part(load_file(out / "checkpoint.safetensors"), "average."))
     return model.eval()
 
 

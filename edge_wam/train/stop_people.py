@@ -28,7 +28,7 @@ from edge_wam.train.stop_voices import Utterance, cut
 from edge_wam.train.stop_words import Talk, with_stop
 
 SEED = 7
-SENTENCES = 3_000  # Kokoro's, of which one in eight is for choosing
+SENTENCES = 12_000  # Kokoro's, of which one in eight is for choosing
 _LONGEST = {"en": 26, "zh": 8}  # characters; of longer ones a fifth is said
 _PIECE_S = 4.0  # of a prompt
 

@@ -108,6 +108,19 @@ def test_no_voice_that_chooses_or_judges_is_trained_on():
     assert not judges & {name for some in kokoro.CHOOSE.values() for name in some}
 
 
+def test_voices_to_train_on_are_mixed_and_carried_away_and_none_of_them_judges():
+    free = ["af_heart", "am_adam", "bf_emma", "if_sara", "zf_xiaobei"]
+    names = [*free, *kokoro.JUDGE["en"], *kokoro.CHOOSE["zh"]]
+    rng = np.random.default_rng(0)
+    some = [kokoro.drawn(names, "en", rng) for _ in range(300)]
+    assert {name for one in some for name in one} == set(free)
+    assert all(sum(one.values()) == pytest.approx(1) for one in some)
+    away = [one for one in some if min(one.values()) < 0]
+    assert 60 < len(away) < 150
+    assert all(len(one) == 2 and min(one.values()) >= -0.6 for one in away)
+    assert 50 < sum(len(one) == 1 for one in some) < 150
+
+
 def kept(folder, who, language, stop_end, count):
     for i in range(count):
         sound = np.full(4_000 + i, 0.25, np.float32)
