@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple, Protocol
 
@@ -72,6 +73,7 @@ class _Decoded(NamedTuple):
 class CutRecogniser:
     """Commands by a decoder, on a thread of its own, STOP by another recogniser.
 
+    possible: whether what the other took for a STOP can be one; whoever has a third ear says.
     in_time_of_sound: for sound that is played faster than it was spoken: decode at once, and tell as much
     later, in the time of the sound, as it took. beside_s: seconds of CPU that it has taken so.
     """
@@ -89,6 +91,7 @@ class CutRecogniser:
         self._pool = ThreadPoolExecutor(1, "utterances")
         self._decoding: deque[_Decoded] = deque()
         self._rejected_end_s = -math.inf
+        self.possible: Callable[[Words], bool] = lambda words: True
         self.in_time_of_sound, self.beside_s = False, 0.0
 
     def hear(self, block: Block) -> list[Words]:
@@ -133,7 +136,7 @@ class CutRecogniser:
         """Of what the other recogniser hears: STOP, and the end of an utterance in which it was."""
         found = []
         for words in self._stop.hear(block):
-            stop = self.grammar.is_stop(words.text)
+            stop = self.grammar.is_stop(words.text) and (self._told or self.possible(words))
             if stop:
                 self._stopped = True
                 self._decoding.clear()  # said before STOP, and not to be done after it

@@ -12,6 +12,7 @@ noise matters much.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,7 +34,7 @@ STEP_S = STRIDE * HOP / RATE_HZ
 _AGAIN_S = 1.0  # one word is told once
 STOP_MODEL = "models/stop"
 WEIGHTS, MANIFEST = "weights.safetensors", "spotter.toml"
-FORMAT = 1
+FORMAT = 2
 LANGUAGES = ("en", "zh")  # the order of the network's outputs
 
 
@@ -147,11 +148,13 @@ class Network:
 
 
 class Model(NamedTuple):
-    """What lies in models/stop. thresholds: by language, of probability."""
+    """What lies in models/stop. thresholds: by language, of probability, to tell a STOP; possible: of what
+    others take for a STOP, below which it is none."""
 
     arrays: dict[str, Array]
     dilations: tuple[int, ...]
     thresholds: dict[str, float]
+    possible: float = 0.0
 
 
 def load(folder: Path) -> Model:
@@ -162,6 +165,7 @@ def load(folder: Path) -> Model:
         dilations = tuple(int(d) for d in table.numbers("dilations"))
         part = table.table("thresholds")
         thresholds = {language: part.number(language, low=0.01, high=0.9999) for language in LANGUAGES}
+        possible = table.number("possible", low=0.0, high=min(thresholds.values()))
         table.done()
         arrays = _arrays(folder / WEIGHTS)
         Network(arrays, dilations)
@@ -171,7 +175,7 @@ def load(folder: Path) -> Model:
             f"voice.stop_spotter: {folder}: {reason}; try: git checkout {STOP_MODEL}, or "
             "--set voice.stop_spotter=false"
         ) from error
-    return Model(arrays, dilations, thresholds)
+    return Model(arrays, dilations, thresholds, possible)
 
 
 def _arrays(path: Path) -> dict[str, Array]:
@@ -186,21 +190,26 @@ def _arrays(path: Path) -> dict[str, Array]:
 
 
 class Spotter:
-    """Listens for STOP in one language, and tells each once."""
+    """Listens for STOP in one language, and tells each once. possible_s: when one was last possible, at the
+    end of that block."""
 
     def __init__(self, model: Model, language: str, threshold: float = 0.0) -> None:
         """threshold: of probability; 0: the model's own."""
         self._features, self._network = Features(), Network(model.arrays, model.dilations)
         self._column = LANGUAGES.index(language)
         threshold = threshold or model.thresholds[language]
-        self._logit = float(np.log(threshold / (1 - threshold)))
+        self._logit = _logit(threshold)
+        self._possible = _logit(model.possible) if model.possible else -math.inf
         self._quiet_steps = 0
+        self.possible_s = -math.inf
 
     def hear(self, block: Block) -> bool:
         """Feed a block; whether a STOP was heard in it."""
         found = False
         for logit in self.steps(block.samples):
             found |= self.fires(float(logit))
+            if logit > self._possible:
+                self.possible_s = block.t_s
         return found
 
     def steps(self, samples: SoundArray) -> Array:
@@ -216,3 +225,7 @@ class Spotter:
         fresh = self._quiet_steps <= 0
         self._quiet_steps = round(_AGAIN_S / STEP_S)
         return fresh
+
+
+def _logit(probability: float) -> float:
+    return math.log(probability / (1 - probability))

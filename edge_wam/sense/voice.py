@@ -23,6 +23,7 @@ from edge_wam.mailbox import Mailbox
 from edge_wam.messages import HEARD, STATE, HeardWriter, read_state
 from edge_wam.process import Life
 from edge_wam.sense.button import push_to_talk, source_of
+from edge_wam.sense.cut import CutRecogniser
 from edge_wam.sense.dialogue import Dialogue, Reply
 from edge_wam.sense.engines import ENGINES
 from edge_wam.sense.grammar import UNKNOWN, Beside, Grammar
@@ -41,6 +42,7 @@ from edge_wam.types import Words
 _NOTHING = Beside()
 _POLL_S = 0.2
 _ONE_STOP_S = 1.0  # what two ears hear within it is one STOP, and no sentence that ends in it is obeyed
+_STOP_KNOWN_S = 1.5  # how long after a STOP a recogniser may come to know it
 _SILENT_S = 3.0  # a sound source that gives nothing, not even silence, for so long is gone
 
 
@@ -167,6 +169,9 @@ class Listener:
     whatever words it is then thought to be. Who said stop does not want the arm to move. The same holds for
     what the spotter hears; it knows no utterances, so its STOP covers what ends within a second of it. What
     the waker hears is news to whoever asks it.
+
+    In people's talk a recogniser that knows few words hears many a STOP. So where there is a spotter it has a
+    say in that, too: what it finds impossible is neither STOP nor a command.
     """
 
     def __init__(
@@ -175,6 +180,8 @@ class Listener:
         self._recogniser, self._spotter, self._waker = recogniser, spotter, waker
         self._stopped = False
         self._heard_s = self._spotted_s = -math.inf  # STOP, by the one ear and by the other
+        if isinstance(recogniser, CutRecogniser):
+            recogniser.possible = self._possible
 
     def hear(self, block: Block) -> list[Spoken]:
         """Feed a block; the news, oldest first."""
@@ -189,6 +196,8 @@ class Listener:
                 news.append(Spoken(words, True))
         for words in self._recogniser.hear(block):
             stop = self._recogniser.grammar.is_stop(words.text)
+            if stop and not self._stopped and not self._possible(words):
+                stop, words = False, words._replace(text=f"{UNKNOWN} {words.text}", confidence=0.0)
             if words.final:
                 stop = stop or self._stopped or words.t_s < self._spotted_s + _ONE_STOP_S
                 news.append(Spoken(words, stop))
@@ -199,6 +208,11 @@ class Listener:
                 if block.t_s > self._spotted_s + _ONE_STOP_S:
                     news.append(Spoken(words, True))
         return news
+
+    def _possible(self, words: Words) -> bool:
+        """Whether the spotter could have heard a STOP in these words."""
+        begin_s = words.t_s if math.isnan(words.since_s) else words.since_s
+        return self._spotter is None or self._spotter.possible_s > begin_s - _STOP_KNOWN_S
 
 
 def voice_main(

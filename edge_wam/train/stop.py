@@ -291,7 +291,7 @@ def _logits(ear: spotter.Spotter, sound: NDArray[np.int16]) -> NDArray[np.float3
     return np.concatenate([ear.steps(sound[at : at + piece]) for at in range(0, len(sound), piece)])
 
 
-def export(out: Path, model: Path, thresholds: dict[str, float]) -> None:
+def export(out: Path, model: Path, thresholds: dict[str, float], possible: float) -> None:
     """models/stop: the weights as sense/spotter.py reads them, and its manifest."""
     model.mkdir(parents=True, exist_ok=True)
     net = read(out)
@@ -299,6 +299,7 @@ def export(out: Path, model: Path, thresholds: dict[str, float]) -> None:
     content: dict[str, tomlfile.Value] = {
         "format": spotter.FORMAT,
         "dilations": list(net.dilations),
+        "possible": possible,
         "thresholds": thresholds,
     }
     (model / spotter.MANIFEST).write_text(
@@ -320,6 +321,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threshold-en", type=float, default=0.9)
     parser.add_argument("--threshold-zh", type=float, default=0.9)
+    parser.add_argument("--possible", type=float, default=0.05)
     args = parser.parse_args()
     if args.what == "train":
         train(args.data, args.out, args.steps, args.seed)
@@ -328,7 +330,7 @@ def main() -> None:
     elif args.what == "quiet":
         quiet(args.out, args.people, args.minutes, args.seed)
     else:
-        export(args.out, args.model, {"en": args.threshold_en, "zh": args.threshold_zh})
+        export(args.out, args.model, {"en": args.threshold_en, "zh": args.threshold_zh}, args.possible)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The ear for STOP: the same whatever the pieces, refused where it is not whole, heard in other voices."""
 
+import math
 import shutil
 
 import numpy as np
@@ -177,12 +178,15 @@ class Script:
 
 
 class Fires:
-    """A spotter that fires at its times."""
+    """A spotter that fires at its times, and finds a STOP possible at others (None: always)."""
 
-    def __init__(self, *times):
-        self._times = times
+    def __init__(self, *times, possible=None):
+        self._times, self._possible = times, possible
+        self.possible_s = -math.inf
 
     def hear(self, block):
+        if self._possible is None or block.t_s in (*self._times, *self._possible):
+            self.possible_s = block.t_s
         return block.t_s in self._times
 
 
@@ -233,6 +237,44 @@ def test_a_sentence_that_ended_with_the_spotted_stop_is_none():
         (4, "go home", True, True),
         (9, "go home", False, True),
     ]
+
+
+def test_a_stop_that_the_spotter_finds_impossible_is_none_and_no_command():
+    first, last = said("stop", 3.0, final=False), said("stop", 3.5)
+    lines = ((3.0, first), (4.0, last), (8.0, said("go home", 7.5)))
+    assert news_of(Listener(Script(*lines), Fires(possible=()))) == [
+        (4, "[unk] stop", False, True),
+        (8, "go home", False, True),
+    ]
+    assert news_of(Listener(Script(*lines), Fires(possible=(9.0,)))) == [
+        (4, "[unk] stop", False, True),
+        (8, "go home", False, True),
+    ]
+
+
+@pytest.mark.parametrize(("possible", "told"), [(2.0, 3), (3.0, 3), (4.0, 4)])
+def test_a_recogniser_may_know_a_stop_later_or_sooner_than_the_spotter(possible, told):
+    lines = [(at, said("stop", 3.0, final=False)) for at in (3.0, 4.0)]
+    news = news_of(Listener(Script(*lines, (5.0, said("stop", 3.0))), Fires(possible=(possible,))))
+    assert news == [(told, "stop", True, False), (5, "stop", True, True)]
+
+
+def test_a_stop_before_a_long_sentence_counts_from_its_beginning():
+    whole = said("stop and do nothing more until i say so", 9.0)
+    for since_s, stop in ((4.0, True), (math.nan, False)):
+        (news,) = news_of(Listener(Script((10.0, whole._replace(since_s=since_s))), Fires(possible=(3.0,))))
+        assert news[2] is stop
+
+
+def test_what_is_possible_is_less_than_what_is_told(model):
+    rng = np.random.default_rng(0)
+    quiet = np.rint(rng.normal(0, 16, 3 * RATE_HZ)).astype(np.int16)
+    spotter = Spotter(model, "en")
+    assert not any(spotter.hear(block) for block in blocks(quiet))
+    assert spotter.possible_s == -math.inf
+    spotter = Spotter(model._replace(possible=1e-9), "en")
+    assert not any(spotter.hear(block) for block in blocks(quiet))
+    assert spotter.possible_s == pytest.approx(len(quiet) // BLOCK_SAMPLES * BLOCK_SAMPLES / RATE_HZ)
 
 
 def test_no_spotter_where_none_is_wanted_or_its_language_is_unknown():
