@@ -321,7 +321,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threshold-en", type=float, default=0.9)
     parser.add_argument("--threshold-zh", type=float, default=0.9)
-    parser.add_argument("--possible", type=float, default=0.05)
+    parser.add_argument("--possible", type=float, default=0.02)
     args = parser.parse_args()
     if args.what == "train":
         train(args.data, args.out, args.steps, args.seed)
