@@ -171,14 +171,14 @@ class Listener:
     the waker hears is news to whoever asks it.
 
     In people's talk a recogniser that knows few words hears many a STOP. So where there is a spotter it has a
-    say in that, too: what it finds impossible is neither STOP nor a command.
+    say in that, too: an utterance with one that it finds impossible is neither STOP nor a command.
     """
 
     def __init__(
         self, recogniser: Recogniser, spotter: Spotter | None = None, waker: Waker | None = None
     ) -> None:
         self._recogniser, self._spotter, self._waker = recogniser, spotter, waker
-        self._stopped = False
+        self._stopped = self._doubted = False  # STOP was heard in this utterance, and held impossible
         self._heard_s = self._spotted_s = -math.inf  # STOP, by the one ear and by the other
         if isinstance(recogniser, CutRecogniser):
             recogniser.possible = self._possible
@@ -197,8 +197,11 @@ class Listener:
         for words in self._recogniser.hear(block):
             stop = self._recogniser.grammar.is_stop(words.text)
             if stop and not self._stopped and not self._possible(words):
-                stop, words = False, words._replace(text=f"{UNKNOWN} {words.text}", confidence=0.0)
+                stop, self._doubted = False, True
+            if words.final and self._doubted and not (stop or self._stopped):
+                words = words._replace(text=f"{UNKNOWN} {words.text}", confidence=0.0)
             if words.final:
+                self._doubted = False
                 stop = stop or self._stopped or words.t_s < self._spotted_s + _ONE_STOP_S
                 news.append(Spoken(words, stop))
                 self._heard_s = max(self._heard_s, words.t_s) if stop else self._heard_s

@@ -252,6 +252,18 @@ def test_a_stop_that_the_spotter_finds_impossible_is_none_and_no_command():
     ]
 
 
+def test_an_utterance_with_a_stop_held_impossible_is_not_obeyed_and_the_next_one_is():
+    lines = (
+        (3.0, said("stop", 3.0, final=False)),
+        (4.0, said("go home", 3.5)),
+        (8.0, said("go home", 7.5)),
+    )
+    assert news_of(Listener(Script(*lines), Fires(possible=()))) == [
+        (4, "[unk] go home", False, True),
+        (8, "go home", False, True),
+    ]
+
+
 @pytest.mark.parametrize(("possible", "told"), [(2.0, 3), (3.0, 3), (4.0, 4)])
 def test_a_recogniser_may_know_a_stop_later_or_sooner_than_the_spotter(possible, told):
     lines = [(at, said("stop", 3.0, final=False)) for at in (3.0, 4.0)]
