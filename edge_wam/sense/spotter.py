@@ -198,8 +198,8 @@ class Spotter:
         self._features, self._network = Features(), Network(model.arrays, model.dilations)
         self._column = LANGUAGES.index(language)
         threshold = threshold or model.thresholds[language]
-        self._logit = _logit(threshold)
-        self._possible = _logit(model.possible) if model.possible else -math.inf
+        self._logit = logit_of(threshold)
+        self._possible = logit_of(model.possible) if model.possible else -math.inf
         self._quiet_steps = 0
         self.possible_s = -math.inf
 
@@ -227,5 +227,6 @@ class Spotter:
         return fresh
 
 
-def _logit(probability: float) -> float:
+def logit_of(probability: float) -> float:
+    """Of a probability between 0 and 1, both not included."""
     return math.log(probability / (1 - probability))

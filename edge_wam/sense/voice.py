@@ -198,9 +198,9 @@ class Listener:
             stop = self._recogniser.grammar.is_stop(words.text)
             if stop and not self._stopped and not self._possible(words):
                 stop, self._doubted = False, True
-            if words.final and self._doubted and not (stop or self._stopped):
-                words = words._replace(text=f"{UNKNOWN} {words.text}", confidence=0.0)
             if words.final:
+                if self._doubted and not (stop or self._stopped):
+                    words = words._replace(text=f"{UNKNOWN} {words.text}", confidence=0.0)
                 self._doubted = False
                 stop = stop or self._stopped or words.t_s < self._spotted_s + _ONE_STOP_S
                 news.append(Spoken(words, stop))

@@ -33,6 +33,7 @@ from edge_wam import tomlfile
 from edge_wam.sense import spotter
 from edge_wam.sense.sound import RATE_HZ
 from edge_wam.sense.spotter import BANDS, LANGUAGES, STRIDE, TAPS, TAPS_IN, Model
+from edge_wam.train.average import Average
 from edge_wam.train.stop_augment import masked, warped
 from edge_wam.train.stop_data import BACKGROUNDS, Studio, stream
 
@@ -157,7 +158,7 @@ def train(data: Path, out: Path, steps: int, seed: int, batch: int = BATCH, of: 
     clips, model, first = Clips(data), StopNet(), 0
     optimiser = torch.optim.AdamW(model.parameters(), LEARNING_RATE, weight_decay=0.01)
     path = out / "checkpoint.safetensors"
-    average = {name: one.detach().clone() for name, one in model.state_dict().items()}
+    average = Average(model, AVERAGED)
     if path.exists():
         first = _resume(path, model, optimiser, average)
     print(f"{len(clips)} clips, {sum(p.numel() for p in model.parameters())} parameters, from step {first}")
@@ -178,7 +179,7 @@ def train(data: Path, out: Path, steps: int, seed: int, batch: int = BATCH, of: 
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 2.0)
         optimiser.step()
-        _average(average, model, step)
+        average.update(model)
         losses.append(float(loss.detach()))
         if (step + 1) % LOG_EVERY == 0:
             mean = float(np.mean(losses[-LOG_EVERY:]))
@@ -187,37 +188,25 @@ def train(data: Path, out: Path, steps: int, seed: int, batch: int = BATCH, of: 
             with (out / "log.jsonl").open("a") as file:
                 file.write(json.dumps(line) + "\n")
         if (step + 1) % SAVE_EVERY == 0 or step + 1 == steps:
-            _save(path, model, optimiser, average, step + 1)
+            _save(path, model, optimiser, average)
 
 
-def _average(average: dict[str, Tensor], model: StopNet, step: int) -> None:
-    """Towards the mean of the last thousand steps: steadier than the last one."""
-    share = 1 - min(AVERAGED, (1 + step) / (10 + step))
-    for name, one in model.state_dict().items():
-        if one.dtype.is_floating_point:
-            average[name].lerp_(one, share)
-        else:
-            average[name].copy_(one)
-
-
-def _save(
-    path: Path, model: StopNet, optimiser: torch.optim.Optimizer, average: dict[str, Tensor], step: int
-) -> None:
+def _save(path: Path, model: StopNet, optimiser: torch.optim.Optimizer, average: Average[StopNet]) -> None:
     tensors = {f"model.{name}": one.contiguous() for name, one in model.state_dict().items()}
-    tensors |= {f"average.{name}": one.contiguous() for name, one in average.items()}
+    tensors |= {f"average.{name}": one.contiguous() for name, one in average.model.state_dict().items()}
     for number, state in optimiser.state_dict()["state"].items():
         tensors |= {f"adam.{number}.{name}": one for name, one in state.items()}
     part = path.with_suffix(".part")
-    save_file(tensors, part, {"step": str(step)})
+    save_file(tensors, part, {"step": str(average.count)})
     os.replace(part, path)
 
 
-def _resume(path: Path, model: StopNet, optimiser: torch.optim.Optimizer, average: dict[str, Tensor]) -> int:
+def _resume(path: Path, model: StopNet, optimiser: torch.optim.Optimizer, average: Average[StopNet]) -> int:
     from safetensors import safe_open
 
     tensors = load_file(path)
     model.load_state_dict(_part(tensors, "model."))
-    average |= _part(tensors, "average.")
+    average.model.load_state_dict(_part(tensors, "average."))
     state: dict[int, dict[str, Any]] = {}
     for name, one in tensors.items():
         if name.startswith("adam."):
@@ -225,7 +214,8 @@ def _resume(path: Path, model: StopNet, optimiser: torch.optim.Optimizer, averag
             state.setdefault(int(number), {})[what] = one
     optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
     with safe_open(path, "pt") as file:
-        return int(file.metadata()["step"])
+        average.count = int(file.metadata()["step"])
+    return average.count
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -256,7 +246,7 @@ def look(data: Path, out: Path) -> None:
         best = logits.masked_fill(~near, -99).amax(1)[there]
         wrong = logits[mine & (clips.end < 0)].amax(1)
         for threshold in (0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98):
-            limit = float(np.log(threshold / (1 - threshold)))
+            limit = spotter.logit_of(threshold)
             fired = logits[there] > limit
             first_at = torch.where(fired & near[there], at[there], torch.inf).amin(1)
             late = first_at[torch.isfinite(first_at)] * spotter.STEP_S * 1e3

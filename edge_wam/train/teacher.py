@@ -15,7 +15,6 @@ machines: the same line after `torchrun` (parallel.py).
 from __future__ import annotations
 
 import argparse
-import copy
 import json
 import time
 from pathlib import Path
@@ -29,6 +28,7 @@ from torch import Tensor, nn
 
 from edge_wam.think.features import Features, Normalisation
 from edge_wam.train import figures, flow
+from edge_wam.train.average import Average
 from edge_wam.train.dataset import Batch, Episodes, Seeing, make_features
 from edge_wam.train.model import BODY, CONFIGS, Config, WorldActionModel, plate_of, unit
 from edge_wam.train.muon import Muon
@@ -46,22 +46,6 @@ VIDEO_WEIGHT, PROGRESS_WEIGHT = 0.5, 0.2
 ROLL_WEIGHT, POSE_BETA = 0.1, 0.03
 COUPLINGS = ("action_centric", "joint")
 LEARNING_RATE = {"read": 3e-3, "see": 2e-3, "joint": 8e-4}
-
-
-class Average:
-    """Exponential moving average of a model's parameters, warmed up so that early steps do not linger."""
-
-    def __init__(self, model: WorldActionModel, decay: float) -> None:
-        self.model = copy.deepcopy(model).eval().requires_grad_(False)
-        self.decay, self.count = decay, 0
-
-    @torch.no_grad()
-    def update(self, model: WorldActionModel) -> None:
-        self.count += 1
-        decay = min(self.decay, (1 + self.count) / (10 + self.count))
-        ours: list[Tensor] = list(self.model.parameters())
-        theirs: list[Tensor] = list(model.parameters())
-        torch._foreach_lerp_(ours, theirs, 1 - decay)
 
 
 # What each stage trains. In joint training the eyes and the reader stay as they are: it sees some thousand
