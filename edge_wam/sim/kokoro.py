@@ -34,6 +34,7 @@ JUDGE = {"en": ("af_nova", "am_liam", "bf_lily", "bm_lewis"), "zh": ("zf_xiaoyi"
 _NATIVE = {"en": "ab", "zh": "z"}  # first letters of a language's voices
 _FRAME = 600  # samples at _RATE_HZ: durations are counted in these
 _RATE_HZ = 24_000
+_TIMBRE = 128  # of a style's 256 numbers say how it sounds, the others how it is said
 _STYLES = 510  # a voice has one for each count of phonemes
 
 # espeak-ng's Mandarin mnemonics in the spelling that Kokoro was trained on; longest first.
@@ -108,8 +109,10 @@ class Kokoro:
         voice: dict[str, float],
         speed: float = 1.0,
         mark: tuple[int, int] | None = None,
+        manner: dict[str, float] | None = None,
     ) -> Said:
-        """`text` in a mixture of voices (their shares sum to 1); mark: the characters whose end is told."""
+        """`text` in a mixture of voices (their shares sum to 1); mark: the characters whose end is told;
+        manner: a mixture whose melody and durations it has, if not its own."""
         british = max(voice, key=lambda name: voice[name])[0] == "b"
         parts = [text] if mark is None else [text[: mark[0]], text[mark[0] : mark[1]], text[mark[1] :]]
         tokens, marked = [0], 0
@@ -125,8 +128,9 @@ class Kokoro:
         if not 3 <= len(tokens) <= _STYLES:
             raise VoiceError(f"expected a sentence, found {text!r}")
         style = np.zeros(256, np.float32)
-        for name, share in voice.items():
-            style += share * self._styles[name][len(tokens) - 3]
+        for half, shares in ((slice(0, _TIMBRE), voice), (slice(_TIMBRE, None), manner or voice)):
+            for name, share in shares.items():
+                style[half] += share * self._styles[name][len(tokens) - 3][half]
         given: dict[str, Any] = {
             "tokens": np.array([tokens], np.int64),
             "style": style.reshape(1, 256),

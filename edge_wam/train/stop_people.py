@@ -56,9 +56,14 @@ def say_kokoro(folder: Path, first: int, every: int) -> None:
         text = with_stop(language, rng) if stop else talk.sentence(language, rng)
         if len(text) > _LONGEST[language] and rng.random() < 0.8:
             continue
-        voice = {str(rng.choice(kokoro.CHOOSE[language])): 1.0} if chooses else them.drawn(language, rng)
+        speed, mark = float(rng.uniform(0.75, 1.45)), stop_word(text, language)
+        voice, manner = them.drawn(language, rng), None
+        if chooses:
+            voice = {str(rng.choice(kokoro.CHOOSE[language])): 1.0}
+        elif rng.random() < 0.6:  # one's throat, another's way of saying it
+            manner = them.drawn(language, rng)
         try:
-            said = them.say(text, language, voice, float(rng.uniform(0.75, 1.45)), stop_word(text, language))
+            said = them.say(text, language, voice, speed, mark, manner)
             _keep(path, cut(said.samples, said.stop_end))
         except VoiceError:
             continue

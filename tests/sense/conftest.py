@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import jackd
 import numpy as np
@@ -18,6 +19,11 @@ from edge_wam.sense.sound import BLOCK_S, RATE_HZ, SoundArray
 from edge_wam.sense.voice import Listener, Recogniser, Spoken
 from edge_wam.sense.wav import read_wav
 from edge_wam.sim.microphone import SimMicrophone
+
+if TYPE_CHECKING:
+    from software_camera import Bench
+
+    from edge_wam.sense.realsense import RealSenseCamera
 
 jack = jackd.jack
 
@@ -82,3 +88,20 @@ def hear() -> Hear:
         return news
 
     return listen
+
+
+@pytest.fixture
+def bench() -> Bench:
+    """A software RealSense in a context of its own."""
+    from software_camera import Bench
+
+    return Bench().add()
+
+
+@pytest.fixture
+def opened() -> Iterator[Callable[..., RealSenseCamera]]:
+    """Starts cameras and stops them afterwards."""
+    from software_camera import opening
+
+    with opening() as start:
+        yield start
