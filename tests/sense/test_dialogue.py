@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from person import COMMANDS, LEFT, RED, Person
+from talker import COMMANDS, LEFT, RED, Person
 
 from edge_wam.sense.dialogue import ANSWER_S, TEXTS, Reply, Sign
 from edge_wam.sense.grammar import STOP_WORDS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from person import RED
+from talker import RED
 
 from edge_wam.errors import VoiceError
 from edge_wam.sense.dialogue import Reply, Sign

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from person import LEFT, RED, Person
+from talker import LEFT, RED, Person
 
 from edge_wam.sense.dialogue import ANSWER_S, Sign
 from edge_wam.sense.voice import Spoken, Talk
