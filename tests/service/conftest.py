@@ -16,6 +16,16 @@ def robot(monkeypatch):
     return made
 
 
+@pytest.fixture
+def patient(monkeypatch):
+    """A machine that others keep busy shows a STOP late; what is tested is that it is shown."""
+    from web_stage import SOON_S
+
+    from edge_wam.service.web import watch
+
+    monkeypatch.setattr(watch, "PROOF_S", SOON_S)
+
+
 @pytest.fixture(scope="module")
 def browser():
     """The system's Chromium."""

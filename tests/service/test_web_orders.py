@@ -32,6 +32,7 @@ def cookie(page):
 # --- orders ---------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("patient")
 def test_a_stop_is_proved_by_a_tick_that_holds(page, cookie):
     with Robot() as robot:
         robot.follow(b"pick red")
@@ -65,6 +66,7 @@ def test_a_stop_where_no_robot_runs_says_so(page):
     assert "no robot" in json.loads(text)["error"]
 
 
+@pytest.mark.usefixtures("patient")
 def test_a_form_without_script_goes_back_to_the_page(page, cookie):
     with Robot():
         answer, _ = page.ask("/stop", "POST", "", Origin=page.url, Accept="text/html,*/*", **cookie)

@@ -9,7 +9,7 @@ pytest.importorskip("starlette", reason="the page's packages are not installed (
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed (edge-wam[dev])")
 
 from playwright.sync_api import expect
-from web_stage import DESK, FINGER_PX, PHONE, TOKEN, Page, Robot, is_live, wait_for
+from web_stage import DESK, FINGER_PX, PHONE, SOON_S, TOKEN, Page, Robot, is_live, wait_for
 
 from edge_wam.orders import Order, Verb
 from edge_wam.telemetry import event_record
@@ -91,13 +91,14 @@ def test_a_camera_shows_what_it_sees_and_says_when_it_is_old(look, robot):
     expect(figure.locator(".age")).to_contain_text("s old")
 
 
+@pytest.mark.usefixtures("patient")
 def test_one_click_stops_and_the_proof_is_shown(look, robot):
     tab = look()
     is_live(tab)
     robot.follow(b"pick red")
     expect(tab.locator("#mode")).to_have_text("following")
     tab.click("#stop-button")
-    expect(tab.locator("#proof")).to_contain_text("stopped in")
+    expect(tab.locator("#proof")).to_contain_text("stopped in", timeout=1e3 * SOON_S)
     assert robot.obeyed == [Order(Verb.STOP)]
     expect(tab.locator("#mode")).to_have_text("holding")
     robot.follow(b"pick red")
