@@ -13,7 +13,9 @@ noise matters much.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -34,7 +36,7 @@ STEP_S = STRIDE * HOP / RATE_HZ
 _AGAIN_S = 1.0  # one word is told once
 STOP_MODEL = "models/stop"
 WEIGHTS, MANIFEST = "weights.safetensors", "spotter.toml"
-FORMAT = 2
+FORMAT = 3
 LANGUAGES = ("en", "zh")  # the order of the network's outputs
 
 
@@ -148,13 +150,13 @@ class Network:
 
 
 class Model(NamedTuple):
-    """What lies in models/stop. thresholds: by language, of probability, to tell a STOP; possible: of what
-    others take for a STOP, below which it is none."""
+    """What lies in models/stop. By language, of probability: thresholds, to tell a STOP; possible, below
+    which what others take for a STOP is none."""
 
     arrays: dict[str, Array]
     dilations: tuple[int, ...]
     thresholds: dict[str, float]
-    possible: float = 0.0
+    possible: Mapping[str, float] = MappingProxyType({})
 
 
 def load(folder: Path) -> Model:
@@ -165,7 +167,10 @@ def load(folder: Path) -> Model:
         dilations = tuple(int(d) for d in table.numbers("dilations"))
         part = table.table("thresholds")
         thresholds = {language: part.number(language, low=0.01, high=0.9999) for language in LANGUAGES}
-        possible = table.number("possible", low=0.0, high=min(thresholds.values()))
+        part = table.table("possible")
+        possible = {
+            language: part.number(language, low=1e-6, high=limit) for language, limit in thresholds.items()
+        }
         table.done()
         arrays = _arrays(folder / WEIGHTS)
         Network(arrays, dilations)
@@ -199,7 +204,8 @@ class Spotter:
         self._column = LANGUAGES.index(language)
         threshold = threshold or model.thresholds[language]
         self._logit = logit_of(threshold)
-        self._possible = logit_of(model.possible) if model.possible else -math.inf
+        possible = model.possible.get(language)
+        self._possible = -math.inf if possible is None else logit_of(possible)
         self._quiet_steps = 0
         self.possible_s = -math.inf
 

@@ -281,7 +281,7 @@ def _logits(ear: spotter.Spotter, sound: NDArray[np.int16]) -> NDArray[np.float3
     return np.concatenate([ear.steps(sound[at : at + piece]) for at in range(0, len(sound), piece)])
 
 
-def export(out: Path, model: Path, thresholds: dict[str, float], possible: float) -> None:
+def export(out: Path, model: Path, thresholds: dict[str, float], possible: dict[str, float]) -> None:
     """models/stop: the weights as sense/spotter.py reads them, and its manifest."""
     model.mkdir(parents=True, exist_ok=True)
     net = read(out)
@@ -309,9 +309,9 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=20.0)
     parser.add_argument("--steps", type=int, default=3_000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threshold-en", type=float, default=0.9)
-    parser.add_argument("--threshold-zh", type=float, default=0.9)
-    parser.add_argument("--possible", type=float, default=0.02)
+    for language in LANGUAGES:
+        parser.add_argument(f"--threshold-{language}", type=float, default=0.9)
+        parser.add_argument(f"--possible-{language}", type=float, default=0.02)
     args = parser.parse_args()
     if args.what == "train":
         train(args.data, args.out, args.steps, args.seed)
@@ -320,7 +320,11 @@ def main() -> None:
     elif args.what == "quiet":
         quiet(args.out, args.people, args.minutes, args.seed)
     else:
-        export(args.out, args.model, {"en": args.threshold_en, "zh": args.threshold_zh}, args.possible)
+        thresholds, possible = (
+            {language: getattr(args, f"{name}_{language}") for language in LANGUAGES}
+            for name in ("threshold", "possible")
+        )
+        export(args.out, args.model, thresholds, possible)
 
 
 if __name__ == "__main__":

@@ -284,7 +284,7 @@ def test_what_is_possible_is_less_than_what_is_told(model):
     spotter = Spotter(model, "en")
     assert not any(spotter.hear(block) for block in blocks(quiet))
     assert spotter.possible_s == -math.inf
-    spotter = Spotter(model._replace(possible=1e-9), "en")
+    spotter = Spotter(model._replace(possible={"en": 1e-9, "zh": 0.5}), "en")
     assert not any(spotter.hear(block) for block in blocks(quiet))
     assert spotter.possible_s == pytest.approx(len(quiet) // BLOCK_SAMPLES * BLOCK_SAMPLES / RATE_HZ)
 
