@@ -12,14 +12,14 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from edge_wam.sense.agreed import Agreed, Recogniser
 from edge_wam.sense.ends import FRAME_BYTES, FRAME_S, Ends, silero
-from edge_wam.sense.grammar import UNKNOWN, Grammar
+from edge_wam.sense.grammar import UNKNOWN
 from edge_wam.sense.sound import RATE_HZ, Block, SoundArray
 from edge_wam.types import Words
 
@@ -36,16 +36,6 @@ class Guess(NamedTuple):
 
     text: str
     score: float
-
-
-class Listening(Protocol):
-    """What hears STOP meanwhile: see voice.Recogniser."""
-
-    name: str
-    grammar: Grammar
-
-    def hear(self, block: Block) -> list[Words]: ...
-    def expect_reply(self, asked: bool) -> None: ...
 
 
 class Decoder(Protocol):
@@ -73,14 +63,14 @@ class _Decoded(NamedTuple):
 class CutRecogniser:
     """Commands by a decoder, on a thread of its own, STOP by another recogniser.
 
-    possible: whether what the other took for a STOP can be one; whoever has a third ear says.
+    stop: what the other hears; whoever has a third ear says which STOPs are possible.
     in_time_of_sound: for sound that is played faster than it was spoken: decode at once, and tell as much
     later, in the time of the sound, as it took. beside_s: seconds of CPU that it has taken so.
     """
 
-    def __init__(self, decoder: Decoder, stop: Listening) -> None:
+    def __init__(self, decoder: Decoder, stop: Recogniser) -> None:
         """VoiceError if the voice detector is missing."""
-        self.grammar, self._stop, self._decoder = stop.grammar, stop, decoder
+        self.grammar, self.stop, self._decoder = stop.grammar, Agreed(stop), decoder
         other = "" if decoder.name == stop.name else f", and {stop.name} for STOP"
         self.name = decoder.name + other
         self._ends = Ends(silero(), knows_voices=True)
@@ -91,7 +81,6 @@ class CutRecogniser:
         self._pool = ThreadPoolExecutor(1, "utterances")
         self._decoding: deque[_Decoded] = deque()
         self._rejected_end_s = -math.inf
-        self.possible: Callable[[Words], bool] = lambda words: True
         self.in_time_of_sound, self.beside_s = False, 0.0
 
     def hear(self, block: Block) -> list[Words]:
@@ -135,14 +124,13 @@ class CutRecogniser:
     def _heard_stop(self, block: Block) -> list[Words]:
         """Of what the other recogniser hears: STOP, and the end of an utterance in which it was."""
         found = []
-        for words in self._stop.hear(block):
-            stop = self.grammar.is_stop(words.text) and (self._told or self.possible(words))
+        for words, stop in self.stop.hear(block):
             if stop:
                 self._stopped = True
                 self._decoding.clear()  # said before STOP, and not to be done after it
             if stop or (words.final and self._told):
                 found.append(words)
-            self._told = stop and not words.final
+            self._told = (self._told or stop) and not words.final
         return found
 
     def _decode(self, fed_since_s: float, now_s: float) -> None:

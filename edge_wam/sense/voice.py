@@ -22,11 +22,12 @@ from edge_wam.errors import VoiceError
 from edge_wam.mailbox import Mailbox
 from edge_wam.messages import HEARD, STATE, HeardWriter, read_state
 from edge_wam.process import Life
+from edge_wam.sense.agreed import Agreed, Recogniser
 from edge_wam.sense.button import push_to_talk, source_of
 from edge_wam.sense.cut import CutRecogniser
 from edge_wam.sense.dialogue import Dialogue, Reply
 from edge_wam.sense.engines import ENGINES
-from edge_wam.sense.grammar import UNKNOWN, Beside, Grammar
+from edge_wam.sense.grammar import UNKNOWN, Beside
 from edge_wam.sense.keeping import SoundKeeper
 from edge_wam.sense.similar import LateProposer, lacking
 from edge_wam.sense.sound import Block, SoundSource
@@ -44,18 +45,6 @@ _POLL_S = 0.2
 _ONE_STOP_S = 1.0  # what two ears hear within it is one STOP, and no sentence that ends in it is obeyed
 _STOP_KNOWN_S = 1.5  # how long after a STOP a recogniser may come to know it
 _SILENT_S = 3.0  # a sound source that gives nothing, not even silence, for so long is gone
-
-
-class Recogniser(Protocol):
-    """Turns blocks of sound into words. `name` is for people."""
-
-    name: str
-    grammar: Grammar
-
-    def hear(self, block: Block) -> list[Words]: ...
-    def expect_reply(self, asked: bool) -> None:
-        """Listen for replies to a question as well (or not any more); not within an utterance."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,17 +160,20 @@ class Listener:
     the waker hears is news to whoever asks it.
 
     In people's talk a recogniser that knows few words hears many a STOP. So where there is a spotter it has a
-    say in that, too: an utterance with one that it finds impossible is neither STOP nor a command.
+    say in that, too (agreed.py).
     """
 
     def __init__(
         self, recogniser: Recogniser, spotter: Spotter | None = None, waker: Waker | None = None
     ) -> None:
         self._recogniser, self._spotter, self._waker = recogniser, spotter, waker
-        self._stopped = self._doubted = False  # STOP was heard in this utterance, and held impossible
+        self._words = Agreed(recogniser)
+        self._stopped = False  # STOP was heard in this utterance
         self._heard_s = self._spotted_s = -math.inf  # STOP, by the one ear and by the other
-        if isinstance(recogniser, CutRecogniser):
-            recogniser.possible = self._possible
+        if spotter is not None:
+            self._words.possible = functools.partial(_possible, spotter)
+            if isinstance(recogniser, CutRecogniser):  # it drops what was said before a STOP, at once
+                recogniser.stop.possible = self._words.possible
 
     def hear(self, block: Block) -> list[Spoken]:
         """Feed a block; the news, oldest first."""
@@ -194,14 +186,8 @@ class Listener:
                 grammar = self._recogniser.grammar
                 words = Words(grammar.stop_words[0], block.t_s, 0.0, False, grammar.language)
                 news.append(Spoken(words, True))
-        for words in self._recogniser.hear(block):
-            stop = self._recogniser.grammar.is_stop(words.text)
-            if stop and not self._stopped and not self._possible(words):
-                stop, self._doubted = False, True
+        for words, stop in self._words.hear(block):
             if words.final:
-                if self._doubted and not (stop or self._stopped):
-                    words = words._replace(text=f"{UNKNOWN} {words.text}", confidence=0.0)
-                self._doubted = False
                 stop = stop or self._stopped or words.t_s < self._spotted_s + _ONE_STOP_S
                 news.append(Spoken(words, stop))
                 self._heard_s = max(self._heard_s, words.t_s) if stop else self._heard_s
@@ -212,10 +198,11 @@ class Listener:
                     news.append(Spoken(words, True))
         return news
 
-    def _possible(self, words: Words) -> bool:
-        """Whether the spotter could have heard a STOP in these words."""
-        begin_s = words.t_s if math.isnan(words.since_s) else words.since_s
-        return self._spotter is None or self._spotter.possible_s > begin_s - _STOP_KNOWN_S
+
+def _possible(spotter: Spotter, words: Words) -> bool:
+    """Whether the spotter could have heard a STOP in these words."""
+    begin_s = words.t_s if math.isnan(words.since_s) else words.since_s
+    return spotter.possible_s > begin_s - _STOP_KNOWN_S
 
 
 def voice_main(

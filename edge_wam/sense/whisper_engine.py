@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from edge_wam.errors import VoiceError
-from edge_wam.sense.cut import CutRecogniser, Listening
+from edge_wam.sense.agreed import Recogniser
+from edge_wam.sense.cut import CutRecogniser
 from edge_wam.sense.grammar import AROUND_STOP, DECOYS, UNKNOWN, Grammar
 from edge_wam.sense.lexicon import LEXICONS
 from edge_wam.sense.sound import SoundArray
@@ -71,7 +72,7 @@ class WhisperDecoder:
         return self._understanding.meaning(text)
 
 
-def open_whisper(setting: str, stop: Listening, understanding: Understanding) -> CutRecogniser:
+def open_whisper(setting: str, stop: Recogniser, understanding: Understanding) -> CutRecogniser:
     """The recogniser with the model of the setting ('': see find_model). VoiceError if there is none, or it
     hears another language."""
     language = stop.grammar.language

@@ -22,12 +22,13 @@ import numpy as np
 
 from edge_wam import manifest as manifests
 from edge_wam.errors import VoiceError
+from edge_wam.sense.agreed import Recogniser
 from edge_wam.sense.cut import CutRecogniser
 from edge_wam.sense.dialogue import Dialogue
 from edge_wam.sense.grammar import Grammar, make_grammar
 from edge_wam.sense.sound import Block
 from edge_wam.sense.understand import Understanding
-from edge_wam.sense.voice import Recogniser, open_recogniser, open_spotter
+from edge_wam.sense.voice import open_recogniser, open_spotter
 from edge_wam.sense.vosk_engine import find_model
 from edge_wam.sim import corpus, score_voice, speakers
 from edge_wam.sim.conversation import Outcome, Quiet, converse, hush, judge

@@ -17,10 +17,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from edge_wam.sense.agreed import Recogniser
 from edge_wam.sense.dialogue import Dialogue, Reply, Sign
 from edge_wam.sense.sound import BLOCK_SAMPLES, RATE_HZ, Block
 from edge_wam.sense.spotter import Spotter
-from edge_wam.sense.voice import Listener, Recogniser, Talk
+from edge_wam.sense.voice import Listener, Talk
 from edge_wam.sim.corpus import Tape, Utterance
 from edge_wam.types import Words
 
