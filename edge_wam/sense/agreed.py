@@ -53,9 +53,10 @@ class Agreed:
                     words = words._replace(text=f"{UNKNOWN} {words.text}", confidence=0.0)
                 self._told, self._doubted, self._kept = False, False, None
             found.append((words, stop))
-        if self._kept is not None and block.t_s > self._kept.t_s + _SURE_S:
-            self._kept = None
-        if self._kept is not None and self.possible(self._kept):
-            found.append((self._kept, True))
-            self._told, self._kept = True, None
+        if self._kept is not None:
+            if block.t_s > self._kept.t_s + _SURE_S:
+                self._kept = None
+            elif self.possible(self._kept):
+                found.append((self._kept, True))
+                self._told, self._kept = True, None
         return found

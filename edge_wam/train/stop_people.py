@@ -57,11 +57,11 @@ def say_kokoro(folder: Path, first: int, every: int) -> None:
         if len(text) > _LONGEST[language] and rng.random() < 0.8:
             continue
         speed, mark = float(rng.uniform(0.75, 1.45)), stop_word(text, language)
-        voice, manner = them.drawn(language, rng), None
         if chooses:
-            voice = {str(rng.choice(kokoro.CHOOSE[language])): 1.0}
-        elif rng.random() < 0.6:  # one's throat, another's way of saying it
-            manner = them.drawn(language, rng)
+            voice, manner = {str(rng.choice(kokoro.CHOOSE[language])): 1.0}, None
+        else:  # of three in five one's throat, another's way of saying it
+            voice = them.drawn(language, rng)
+            manner = them.drawn(language, rng) if rng.random() < 0.6 else None
         try:
             said = them.say(text, language, voice, speed, mark, manner)
             _keep(path, cut(said.samples, said.stop_end))
