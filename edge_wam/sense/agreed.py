@@ -35,7 +35,7 @@ class Agreed:
     """
 
     def __init__(self, recogniser: Recogniser) -> None:
-        self._recogniser = recogniser
+        self.recogniser = recogniser
         self._kept: Words | None = None
         self._told = self._doubted = False  # a STOP, in this utterance
         self.possible: Callable[[Words], bool] = lambda words: True
@@ -43,8 +43,8 @@ class Agreed:
     def hear(self, block: Block) -> list[tuple[Words, bool]]:
         """Feed a block; its words, oldest first."""
         found = []
-        for words in self._recogniser.hear(block):
-            self._kept, stop = None, self._recogniser.grammar.is_stop(words.text)
+        for words in self.recogniser.hear(block):
+            self._kept, stop = None, self.recogniser.grammar.is_stop(words.text)
             if stop and not self._told and not self.possible(words):
                 stop, self._doubted, self._kept = False, True, words
             self._told |= stop

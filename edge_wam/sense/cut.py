@@ -9,10 +9,6 @@ What is cut out first can be decoded several times, and weighed.
 
 from __future__ import annotations
 
-import math
-import time
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -20,14 +16,13 @@ import numpy as np
 from edge_wam.sense.agreed import Agreed, Recogniser
 from edge_wam.sense.ends import FRAME_BYTES, FRAME_S, Ends, silero
 from edge_wam.sense.grammar import UNKNOWN
+from edge_wam.sense.later import Later, Rests
 from edge_wam.sense.sound import RATE_HZ, Block, SoundArray
 from edge_wam.types import Words
 
 _LEAD_IN = 10  # frames before the first one that is a voice: consonants
 _KEPT = 2 * _LEAD_IN  # those, and what the end-pointer takes to notice speech
 _FIRST_WORD_S = 0.3  # about how long it takes
-_BACKLOG = 2  # utterances that wait: more is talk
-# After a pause the rest of a sentence looks like a sentence: "don't ... pick up the red cube".
 _SENTENCE_GAP_S = 0.8
 
 
@@ -49,28 +44,26 @@ class Decoder(Protocol):
         ...
 
 
-class _Decoded(NamedTuple):
-    """What is to be heard: its result, from when to when it was said (in the time of the sound fed), when the
-    first word and the speech were over, and from when on it is known."""
+class _Cut(NamedTuple):
+    """An utterance: from when to when it was said (in the time of the sound fed), and when the first word and
+    the speech were over."""
 
-    text: Future[str]
     span_s: tuple[float, float]
     since_s: float
     end_s: float
-    due_s: float
 
 
 class CutRecogniser:
     """Commands by a decoder, on a thread of its own, STOP by another recogniser.
 
-    stop: what the other hears; whoever has a third ear says which STOPs are possible.
-    in_time_of_sound: for sound that is played faster than it was spoken: decode at once, and tell as much
-    later, in the time of the sound, as it took. beside_s: seconds of CPU that it has taken so.
+    stop: what the other hears; whoever has a third ear says which STOPs are possible. later: what is being
+    decoded.
     """
 
     def __init__(self, decoder: Decoder, stop: Recogniser) -> None:
         """VoiceError if the voice detector is missing."""
         self.grammar, self.stop, self._decoder = stop.grammar, Agreed(stop), decoder
+        self.later: Later[_Cut, str] = Later(self._decoded)
         other = "" if decoder.name == stop.name else f", and {stop.name} for STOP"
         self.name = decoder.name + other
         self._ends = Ends(silero(), knows_voices=True)
@@ -78,10 +71,7 @@ class CutRecogniser:
         self._waiting = self._said = b""
         self._frames = 0
         self._told = self._asked = self._stopped = False
-        self._pool = ThreadPoolExecutor(1, "utterances")
-        self._decoding: deque[_Decoded] = deque()
-        self._rejected_end_s = -math.inf
-        self.in_time_of_sound, self.beside_s = False, 0.0
+        self._rests = Rests(_SENTENCE_GAP_S)
 
     def hear(self, block: Block) -> list[Words]:
         """Feed a block; STOP, and what became of utterances before."""
@@ -102,24 +92,24 @@ class CutRecogniser:
             if not self._ends.in_speech:
                 t_s = block.t_s - len(self._waiting) / (2 * RATE_HZ)
                 self._decode(t_s - self._frames * FRAME_S, block.t_s)
-        while self._decoding and block.t_s >= self._decoding[0].due_s and self._decoding[0].text.done():
-            words = self._words(self._decoding.popleft())
-            found += [words] if words.text else []
-        return found
+        every = [self._words(*one) for one in self.later.done(block.t_s)]
+        return found + [words for words in every if words.text]
 
     def expect_reply(self, asked: bool) -> None:
         """Weigh replies to a question too, or not any more."""
         self._asked = asked
 
-    def _words(self, done: _Decoded) -> Words:
-        text = done.text.result()
-        said, (begin_s, end_s) = text.removeprefix(UNKNOWN).strip(), done.span_s
-        if text and begin_s < self._rejected_end_s + _SENTENCE_GAP_S and not self.grammar.is_stop(text):
+    def _decoded(self, sound: bytes, asked: bool) -> str:
+        return self._decoder.text(np.frombuffer(sound, np.int16), asked)
+
+    def _words(self, cut: _Cut, text: str) -> Words:
+        said, (begin_s, end_s) = text.removeprefix(UNKNOWN).strip(), cut.span_s
+        if text and self._rests.has(begin_s) and not self.grammar.is_stop(text):
             text = f"{UNKNOWN} {said}"
         if text.startswith(UNKNOWN) and said not in self.grammar.beside.called:
-            self._rejected_end_s = end_s
+            self._rests.after(end_s)
         confidence = 0.0 if text.startswith(UNKNOWN) else 1.0
-        return Words(text, done.end_s, confidence, True, self.grammar.language, done.since_s)
+        return Words(text, cut.end_s, confidence, True, self.grammar.language, cut.since_s)
 
     def _heard_stop(self, block: Block) -> list[Words]:
         """Of what the other recogniser hears: STOP, and the end of an utterance in which it was."""
@@ -127,25 +117,18 @@ class CutRecogniser:
         for words, stop in self.stop.hear(block):
             if stop:
                 self._stopped = True
-                self._decoding.clear()  # said before STOP, and not to be done after it
+                self.later.clear()  # said before STOP, and not to be done after it
             if stop or (words.final and self._told):
                 found.append(words)
             self._told = (self._told or stop) and not words.final
         return found
 
     def _decode(self, fed_since_s: float, now_s: float) -> None:
-        sound, span_s = np.frombuffer(self._said, np.int16), (self._ends.begin_s, self._ends.end_s)
+        span_s = (self._ends.begin_s, self._ends.end_s)
         stopped, self._stopped = self._stopped, self._told
-        if stopped or len(self._decoding) >= _BACKLOG:
-            return  # STOP was told; and nothing else in that utterance is to be done
+        if stopped:
+            return  # nothing else in that utterance is to be done
         end_s = fed_since_s + span_s[1]
         since_s = min(fed_since_s + span_s[0] + _FIRST_WORD_S, end_s)
-        if not self.in_time_of_sound:
-            text = self._pool.submit(self._decoder.text, sound, self._asked)
-            self._decoding.append(_Decoded(text, span_s, since_s, end_s, now_s))
-            return
-        began_s, text = time.process_time(), Future[str]()
-        text.set_result(self._decoder.text(sound, self._asked))
-        took_s = time.process_time() - began_s
-        self.beside_s += took_s
-        self._decoding.append(_Decoded(text, span_s, since_s, end_s, now_s + took_s))
+        if not self.later.put(_Cut(span_s, since_s, end_s), now_s, self._said, self._asked):
+            self._rests.after(span_s[1])

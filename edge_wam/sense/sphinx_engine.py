@@ -2,45 +2,35 @@
 
 A finite-state grammar of the phrases alone bends whatever it hears into one of them: "what time is
 it" comes out as a command more often than not. pocketsphinx has no word for "none of these", and its
-scores do not tell (measured: no threshold on them separates). So the grammar holds rivals:
+scores do not tell (measured: no threshold on them separates). So the grammar holds rivals
+(sphinx_network.py).
 
-    start --- the phrases and STOP, exactly ----------------> end
-      |          |  |  one slip: a decoy in place of a word,   ^
-      |          v  v  a word left out, an end too soon        |
-      |       the phrases once more, after a slip -------------|
-      \\--- talk --- talk --- talk --- ... (a chain) ------------/
-
-A slip costs what it costs, however long the sentence: one wrong word in nine is heard as one in five is.
-What takes a lower road is no phrase, and says so; "do not pick up the red cube" and "pick up the yellow
-cube" are heard as themselves. Talk is a chain, not a loop: a loop over n words makes n * n transitions
-here, and thirty times the work.
+It lets no other thread run while it works, and among many people who talk it takes many times as long as
+they do over what they have said. So the robot understands whole utterances in a process beside (apart.py).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from edge_wam.errors import VoiceError
+from edge_wam.sense.apart import Apart
 from edge_wam.sense.ends import FRAME_BYTES, FRAME_S, Ends
-from edge_wam.sense.grammar import AROUND_STOP, UNKNOWN, Beside, Grammar, make_grammar
+from edge_wam.sense.grammar import UNKNOWN, Beside, Grammar, make_grammar
+from edge_wam.sense.later import Later, Rests
 from edge_wam.sense.sound import RATE_HZ, Block
+from edge_wam.sense.sphinx_network import network
 from edge_wam.types import Words
 
-_SLIP = 1e-20  # what a slip costs: less hears fewer commands wrongly, and misses more
-_SLIP_AGAIN = 1e-8  # and the next: it is no command any more
-_TAIL_WORD, _TAIL_WORDS = 1e-2, 8  # "... and then to the right"
-_TALK_START, _TALK_WORD, _TALK_WORDS = 1e-23, 1e-8, 10  # talk: to begin with, for each word, and how many
-_POLITE = 1e-3  # a polite word more
-_ABOUT = 1e-18  # talk about commands ("do it again", "yes"): rarer than they are, and near to other talk
-_STOP_BEFORE, _STOP_AFTER = 1e-8, 1e-6  # a word before STOP ("no no stop"), words after it ("stop it")
-_STOP_BEFORE_WORDS = 3
-_STOP_WITHIN = 1e-20  # STOP within a command or in the middle of talk
 # Frames of 30 ms for which a STOP has to stand: "slide" begins like it, and "please put" like "please stop".
 # With a pause after it it needs no more than the pause; said alone, less than in a sentence.
 _SURE_FRAMES, _SURE_FRAMES_AFTER, _PAUSE_FRAMES = 6, 9, 3
+# What it follows at a time: by its own settings (7e-29, 30,000) a crowd takes three times as long.
+_NARROW = {"wbeam": 1e-24, "maxhmmpf": 3_000}
+_LEARNT = 2  # times that the next utterance is normalised by the one before
 _DOUBT = 1e-14  # what a slip costs when a command is heard once more: one that falls then is asked about
 # How "stop" is said elsewhere than in the dictionary: in England, in the north, by machines.
 _STOP_SOUNDS = ("S T AO P", "S T AH P")
@@ -50,15 +40,21 @@ _SENTENCE_GAP_S = 1.0  # between two sentences; a pause of 0.3 s ends one for th
 _TAIL_FRAMES = 3  # of the silence that ended it, what is decoded: in more of it words are heard
 _NOTHING = Beside()
 _NAME, _ASKED, _DOUBTED = "commands", "commands and replies", "commands, doubted"
-_Arc = tuple[int, int, float] | tuple[int, int, float, str]
 
 
-class SphinxRecogniser:
-    """pocketsphinx with a grammar. Loads in about 0.2 s, 40 MiB.
+class Understood(NamedTuple):
+    """What a whole utterance says, [unk] before what is no phrase or doubtful; when its first word ended,
+    from the utterance's beginning, which may be a noise."""
 
-    The end-pointer finds where somebody speaks. While they do, the decoder's partial results are
-    watched for STOP; when they end, the whole utterance is decoded once more, its loudness and
-    colour normalised over itself instead of over what came before, and that is the final result.
+    text: str
+    first_s: float
+
+
+class SphinxDecoder:
+    """pocketsphinx with the grammar. Loads in about 0.2 s, 40 MiB.
+
+    Fed as the sound comes (begin, feed, end), or with whole utterances (`understand`). Loudness and colour
+    are normalised by what came before, and, of a whole utterance, by itself. Not by two threads at once.
     """
 
     def __init__(self, language: str, phrases: Iterable[str], beside: Beside = _NOTHING) -> None:
@@ -75,7 +71,7 @@ class SphinxRecogniser:
                 f"try: a Vosk model for '{language}' in voice.vosk_model"
             )
         self.name = "pocketsphinx with its own English model"
-        decoder = pocketsphinx.Decoder(lm=None, samprate=RATE_HZ, loglevel="FATAL")
+        decoder = pocketsphinx.Decoder(lm=None, samprate=RATE_HZ, loglevel="FATAL", **_NARROW)
         for number, sounds in enumerate(_STOP_SOUNDS, 2):
             decoder.add_word(f"stop({number})", sounds, number == 1 + len(_STOP_SOUNDS))
         for word, sounds in _WAKE_SOUNDS.items():
@@ -95,17 +91,113 @@ class SphinxRecogniser:
         }
         for name, arcs in networks.items():
             decoder.add_fsg(name, decoder.create_fsg(name, 0, 1, arcs))
-        decoder.activate_search(_NAME)
-        self._search = self._wanted = _NAME
-        self._decoder = decoder
+        self._decoder, self._search = decoder, ""
         detector = pocketsphinx.Vad(mode=pocketsphinx.Vad.STRICT, sample_rate=RATE_HZ, frame_length=FRAME_S)
-        self._ends = Ends(detector.is_speech)
+        self.is_speech: Callable[[bytes], bool] = detector.is_speech
+
+    def begin(self, asked: bool) -> None:
+        """An utterance; asked: replies to a question count."""
+        self._activate(_ASKED if asked else _NAME)
+        self._decoder.start_utt()
+
+    def feed(self, speech: bytes) -> str:
+        """More of it; its words so far."""
+        self._decoder.process_raw(speech, False, False)
+        hypothesis = self._decoder.hyp()
+        return hypothesis.hypstr if hypothesis else ""
+
+    def end(self, sound: bytes) -> str:
+        """It is over; sound: all of it, (N,) int16, which the next is normalised by. Returns what it was
+        itself normalised by, for `understand`. Of its words nothing is asked: that takes the time."""
+        self._decoder.end_utt()
+        before: str = self._decoder.get_cmn(False)
+        for _ in range(_LEARNT):
+            self._decoder.start_utt()
+            self._decoder.process_raw(sound, True, True)  # features alone
+            self._decoder.end_utt()
+        return before
+
+    def understand(self, sound: bytes, asked: bool, normal: str) -> Understood:
+        """A whole utterance, (N,) int16; normal: what `end` returned. It changes nothing for what is fed."""
+        kept = self._decoder.get_cmn(False)
+        self._decoder.set_cmn(normal)
+        try:
+            return self._understood(sound, asked)
+        finally:
+            self._decoder.set_cmn(kept)
+
+    def _understood(self, sound: bytes, asked: bool) -> Understood:
+        text = self._decoded(sound, _ASKED if asked else _NAME)
+        words = [one for one in self._decoder.seg() or () if one.word[0].isalpha()]
+        first_s = words[0].end_frame / self._decoder.config["frate"] if words else 0.0
+        known = self.grammar.is_phrase(text, asked) or self.grammar.is_stop(text)
+        # A command that is not heard where slips cost little may have a word in it that was never said ("pick
+        # up the blue cube" of "pick up the cube").
+        if known and self.grammar.is_command(text):
+            known = self._decoded(sound, _DOUBTED) == text
+        return Understood(text if known else f"{UNKNOWN} {text}".strip(), first_s)
+
+    def _decoded(self, sound: bytes, search: str) -> str:
+        self._activate(search)
+        self._decoder.start_utt()
+        self._decoder.process_raw(sound, False, True)
+        self._decoder.end_utt()
+        hypothesis = self._decoder.hyp()
+        return hypothesis.hypstr if hypothesis else ""
+
+    def _activate(self, search: str) -> None:
+        if search != self._search:
+            self._decoder.activate_search(search)
+            self._search = search
+
+
+def open_understanding(
+    language: str, phrases: Iterable[str], beside: Beside
+) -> Callable[[bytes, bool, str], Understood]:
+    """`understand` of a decoder of its own; for Apart."""
+    return SphinxDecoder(language, phrases, beside).understand
+
+
+class _Ended(NamedTuple):
+    """An utterance that is over: from when to when it was said, in the time of the frames fed; its end in the
+    sound's own time; whether replies counted."""
+
+    begin_s: float
+    end_s: float
+    t_s: float
+    asked: bool
+
+
+class SphinxRecogniser:
+    """Commands and STOP, by pocketsphinx.
+
+    The end-pointer finds where somebody speaks. While they do, partial results are watched for STOP; when
+    they end, the whole utterance is understood, and that is the final result. One in which STOP was told has
+    ended as it stands.
+
+    later: what is being understood.
+    """
+
+    def __init__(
+        self, language: str, phrases: Iterable[str], beside: Beside = _NOTHING, apart: bool = False
+    ) -> None:
+        """apart: understand in a process beside, and let nobody wait for it; else each utterance at once.
+        VoiceError as of SphinxDecoder."""
+        phrases = tuple(phrases)
+        self._decoder = SphinxDecoder(language, phrases, beside)
+        self.name, self.grammar = self._decoder.name, self._decoder.grammar
+        understand: Callable[[bytes, bool, str], Understood] = self._decoder.understand
+        if apart:
+            understand = Apart(open_understanding, language, phrases, beside, name="utterances")
+        self.later: Later[_Ended, Understood] = Later(understand, at_once=not apart)
+        self._ends = Ends(self._decoder.is_speech)
         self._frames = 0
-        self._rejected_end_s = -math.inf
+        self._rests = Rests(_SENTENCE_GAP_S)
         self._waiting = b""  # sound that does not fill a frame yet
         self._said = b""  # the utterance so far
-        # The words so far, for how many frames they have stood, and whether they were told.
-        self._partial, self._partial_frames, self._told = "", 0, False
+        self._asked = self._asked_then = False  # whether replies count; and in this utterance
+        # The words so far, for how many frames they have stood, whether they were told, and when a STOP was.
+        self._partial, self._partial_frames, self._told, self._stop_s = "", 0, False, math.nan
 
     def hear(self, block: Block) -> list[Words]:
         """Feed a block; what it brought to light: nothing, changed partial results, or final ones."""
@@ -120,32 +212,32 @@ class SphinxRecogniser:
                 continue
             t_s = block.t_s - len(self._waiting) / (2 * RATE_HZ)
             if not was_speech:
-                if self._search != self._wanted:
-                    self._decoder.activate_search(self._wanted)
-                    self._search = self._wanted
-                self._decoder.start_utt()
-                self._said, self._partial = b"", ""
+                self._asked_then = self._asked
+                self._decoder.begin(self._asked)
+                self._said, self._partial, self._stop_s = b"", "", math.nan
             self._said += speech
             if self._ends.in_speech:
-                self._decoder.process_raw(speech, False, False)
-                found += self._partial_words(t_s)
+                found += self._partial_words(self._decoder.feed(speech), t_s)
             else:
-                found += self._final_words(t_s)
-        return found
+                silent = max(0, self._ends.quiet - _TAIL_FRAMES) * FRAME_BYTES
+                self._said = self._said[: len(self._said) - silent]
+                found += self._ended(t_s, self._decoder.end(self._said))
+        return found + [self._words(*one) for one in self.later.done(block.t_s)]
 
     def expect_reply(self, asked: bool) -> None:
         """From the next utterance on, listen for replies to a question too, or not any more."""
-        self._wanted = _ASKED if asked else _NAME
+        self._asked = asked
 
-    def _partial_words(self, t_s: float) -> list[Words]:
-        hypothesis = self._decoder.hyp()
-        text = hypothesis.hypstr if hypothesis else ""
+    def _partial_words(self, text: str, t_s: float) -> list[Words]:
         if text != self._partial:
             self._partial, self._partial_frames, self._told = text, 0, False
         self._partial_frames += 1
         if not text or self._told or not self._is_sure(text):
             return []
         self._told = True
+        if self.grammar.is_stop(text) and math.isnan(self._stop_s):
+            self._stop_s = t_s
+            self.later.clear()  # said before STOP, and not to be done after it
         return [Words(text, t_s, 0.0, False, self.grammar.language)]
 
     def _is_sure(self, text: str) -> bool:
@@ -157,186 +249,28 @@ class SphinxRecogniser:
         alone = self.grammar.is_stop(text.split()[0])
         return self._partial_frames >= (_SURE_FRAMES if alone else _SURE_FRAMES_AFTER)
 
-    def _final_words(self, t_s: float) -> list[Words]:
-        begin_s, end_s = self._ends.begin_s, self._ends.end_s  # in the time of the frames fed
-        self._decoder.end_utt()
-        silent = max(0, self._ends.quiet - _TAIL_FRAMES) * FRAME_BYTES
-        self._said = self._said[: len(self._said) - silent]
-        text = self._decoded()
-        first_s = self._first_word_s()
-        known = self.grammar.is_phrase(text, self._search == _ASKED) or self.grammar.is_stop(text)
-        # After a pause the rest of a sentence looks like a sentence: "do not ... pick up the red cube".
-        if not known or (begin_s < self._rejected_end_s + _SENTENCE_GAP_S and not self.grammar.is_stop(text)):
-            known, text = False, f"{UNKNOWN} {text}".strip()
-            self._rejected_end_s = end_s
-        elif self.grammar.is_command(text) and not self._holds(text):
-            known, text = False, f"{UNKNOWN} {text}"
+    def _ended(self, t_s: float, normal: str) -> list[Words]:
+        """The utterance is over, at t_s: its final words, if STOP was told in it; else they come later."""
+        begin_s, end_s = self._ends.begin_s, self._ends.end_s
         t_s -= self._frames * FRAME_S - end_s
-        since_s = min(t_s, t_s - (end_s - begin_s) + first_s)
-        return [Words(text, t_s, 1.0 if known else 0.0, True, self.grammar.language, since_s)]
+        if not math.isnan(self._stop_s):
+            since_s = min(t_s, self._stop_s)
+            return [Words(self._partial, t_s, 1.0, True, self.grammar.language, since_s)]
+        ended = _Ended(begin_s, end_s, t_s, self._asked_then)
+        if not self.later.put(ended, t_s, self._said, self._asked_then, normal):
+            self._rests.after(end_s)
+        return []
 
-    def _first_word_s(self) -> float:
-        """When the first word of the utterance ended, from its beginning: which may be a noise before it."""
-        words = [one for one in self._decoder.seg() or () if one.word[0].isalpha()]
-        return words[0].end_frame / self._decoder.config["frate"] if words else 0.0
-
-    def _decoded(self) -> str:
-        """The whole utterance, with the search that is active."""
-        self._decoder.start_utt()
-        self._decoder.process_raw(self._said, False, True)
-        self._decoder.end_utt()
-        hypothesis = self._decoder.hyp()
-        return hypothesis.hypstr if hypothesis else ""
-
-    def _holds(self, text: str) -> bool:
-        """Whether a command is still heard where slips cost little: one that is not may have a word in it
-        that was never said ("pick up the blue cube" of "pick up the cube")."""
-        self._decoder.activate_search(_DOUBTED)
-        doubted = self._decoded()
-        self._decoder.activate_search(self._search)
-        return doubted == text
-
-
-def network(grammar: Grammar, replies: Iterable[str] = (), slip: float = _SLIP) -> list[_Arc]:
-    """The grammar, and replies, as transitions (from, to, probability[, word]) of a network that runs from 0
-    to 1. slip: what the first slip costs."""
-    table = smallest((*grammar.phrases, *grammar.stop_words))
-    start, count = len(table) - 1, len(table)
-    net = _Network(2 + 2 * count)  # state s of the table: s + 2 in the exact part, s + slipped after a slip
-    exact, slipped = 2, 2 + count
-    net.arc(0, start + exact, 1.0)
-    for text in dict.fromkeys((*grammar.decoys.before, *grammar.beside.against)):
-        net.words(start + exact, start + slipped, slip, text)
-    tail = _tail(net, table) if grammar.decoys.more else 1
-    stopped = _stops(net, grammar)
-    for text in grammar.beside.before:
-        net.words(0, start + exact, _POLITE, text)
-    for state, leads in enumerate(table):
-        for part in (exact, slipped):
-            for word, to in leads.items():
-                net.arc(state + part, to + part if word else 1, 1.0, word)
-            for text in grammar.beside.after if "" in leads else ():
-                net.words(state + part, 1, _POLITE, text)
-            for word in grammar.stop_words if state != start else ():
-                net.arc(state + part, stopped, _STOP_WITHIN, word)
-            if state != start and "" not in leads:
-                net.arc(state + part, 1, slip)  # an end too soon
-            cost = slip if part == exact else _SLIP_AGAIN
-            for text in grammar.decoys.more if part == exact else ():
-                net.words(state + part, tail, cost, text)
-            for to, others in _slips(leads, grammar, state == start).items():
-                net.arc(state + part, to + slipped, cost)  # a word left out
-                for other in others:
-                    net.words(state + part, to + slipped, cost, other)
-    for text in (*grammar.beside.talk, *replies):
-        net.words(0, 1, _ABOUT, text)
-    state = net.new()
-    net.arc(0, state, _TALK_START)
-    for _ in range(_TALK_WORDS if grammar.decoys.talk else 0):
-        before, state = state, net.new()
-        for word in grammar.decoys.talk:
-            net.arc(before, state, _TALK_WORD, word)
-        for word in grammar.stop_words:
-            net.arc(before, stopped, _STOP_WITHIN, word)
-        net.arc(state, 1, 1.0)
-    return net.arcs
-
-
-def _stops(net: _Network, grammar: Grammar) -> int:
-    """STOP with what is said in one breath with it; returns where that goes on after the word itself."""
-    before, after = AROUND_STOP[grammar.language]
-    stopped = net.new()
-    net.arc(stopped, 1, 1.0)
-    for text in after:
-        net.words(stopped, 1, _STOP_AFTER, text)
-    state = 0
-    for _ in range(_STOP_BEFORE_WORDS):
-        last, state = state, net.new()
-        for text in before:
-            net.words(last, state, _STOP_BEFORE, text)
-        for word in grammar.stop_words:
-            net.arc(state, stopped, 1.0, word)
-    for word in grammar.stop_words:
-        net.arc(0, stopped, 1.0, word)
-    return stopped
-
-
-def _tail(net: _Network, table: list[dict[str, int]]) -> int:
-    """Once it is two things ("... and then to the right"), the second may be any words of the first; returns
-    where that begins."""
-    said = sorted({word for leads in table for word in leads if word})
-    first = state = net.new()
-    for _ in range(_TAIL_WORDS):
-        before, state = state, net.new()
-        net.arc(before, 1, 1.0)
-        for word in said:
-            net.arc(before, state, _TAIL_WORD, word)
-    net.arc(state, 1, 1.0)
-    return first
-
-
-class _Network:
-    """Transitions under way, and how many states there are."""
-
-    def __init__(self, states: int) -> None:
-        self.arcs: list[_Arc] = []
-        self._states = states
-
-    def new(self) -> int:
-        self._states += 1
-        return self._states - 1
-
-    def arc(self, start: int, end: int, probability: float, word: str = "") -> None:
-        self.arcs.append((start, end, probability, word) if word else (start, end, probability))
-
-    def words(self, start: int, end: int, probability: float, text: str) -> None:
-        """A way of several words."""
-        *first, last = text.split()
-        for word in first:
-            between = self.new()
-            self.arc(start, between, probability, word)
-            start, probability = between, 1.0
-        self.arc(start, end, probability, last)
-
-
-def _slips(leads: dict[str, int], grammar: Grammar, first: bool) -> dict[int, list[str]]:
-    """Decoys for the words that lead on from a state, by where those lead. first: it is the start."""
-    slips: dict[int, list[str]] = {}
-    for word, to in leads.items():
-        others = grammar.decoys.verbs if first and word not in grammar.stop_words else ()
-        for ours, theirs in grammar.decoys.instead:
-            others += theirs if word in ours else ()
-        if others:
-            known = slips.setdefault(to, [])
-            known += [other for other in others if other not in leads and other not in known]
-    return slips
-
-
-def smallest(sentences: Iterable[str]) -> list[dict[str, int]]:
-    """The smallest network of exactly these sentences: for each state where its words lead, "" (to -1)
-    where a sentence may end. Begins in the last one.
-
-    A tree of the words, whose branches that go on alike are one.
-    """
-    tree: dict[str, Any] = {}
-    for sentence in sentences:
-        branch = tree
-        for word in sentence.split():
-            branch = branch.setdefault(word, {})
-        branch[""] = None
-    table: list[dict[str, int]] = []
-    seen: dict[tuple[tuple[str, int], ...], int] = {}
-
-    def number(branch: dict[str, Any]) -> int:
-        leads = {word: -1 if rest is None else number(rest) for word, rest in branch.items()}
-        key = tuple(sorted(leads.items()))
-        if key not in seen:
-            seen[key] = len(table)
-            table.append(leads)
-        return seen[key]
-
-    number(tree)
-    return table
+    def _words(self, ended: _Ended, understood: Understood) -> Words:
+        text, first_s = understood
+        said = text.removeprefix(UNKNOWN).strip()
+        stop, known = self.grammar.is_stop(said), self.grammar.is_phrase(said, ended.asked)
+        if not stop and (not known or self._rests.has(ended.begin_s)):
+            text = f"{UNKNOWN} {said}".strip()
+            self._rests.after(ended.end_s)
+        confidence = 0.0 if text.startswith(UNKNOWN) else 1.0
+        since_s = min(ended.t_s, ended.t_s - (ended.end_s - ended.begin_s) + first_s)
+        return Words(text, ended.t_s, confidence, True, self.grammar.language, since_s)
 
 
 def _read_dictionary(path: Path) -> list[str]:

@@ -90,9 +90,11 @@ def open_recogniser(
     beside: Beside = _NOTHING,
     whisper_model: str = "",
     understanding: Understanding | None = None,
+    apart: bool = False,
 ) -> Recogniser:
     """The recogniser of the settings. 'auto': Vosk if a model is found, else pocketsphinx. 'whisper': that,
-    beside what 'auto' is; understanding: its commands (None: each phrase is one).
+    beside what 'auto' is; understanding: its commands (None: each phrase is one); apart: see
+    SphinxRecogniser.
 
     VoiceError if that one cannot hear this language, its package
     or model is missing, or one of the phrases has a word that it does not know.
@@ -102,19 +104,19 @@ def open_recogniser(
     if engine == "whisper":
         folder = find_model(language, vosk_model)
         stop = (
-            SphinxRecogniser(language, phrases, beside)
+            SphinxRecogniser(language, phrases, beside, apart)
             if folder is None
             else VoskStop(folder, language, phrases, beside)
         )
         known = understanding or Understanding(language, [[phrase] for phrase in phrases])
         return open_whisper(whisper_model, stop, known)
     if engine == "pocketsphinx":
-        return SphinxRecogniser(language, phrases, beside)
+        return SphinxRecogniser(language, phrases, beside, apart)
     folder = find_model(language, vosk_model)
     if folder is not None:
         return open_vosk(folder, language, phrases, beside, understanding)
     if engine == "auto" and language == "en":
-        return SphinxRecogniser(language, phrases, beside)
+        return SphinxRecogniser(language, phrases, beside, apart)
     raise VoiceError(
         f"no Vosk model for '{language}' in voice.vosk_model, ${VARIABLE} or the usual places; "
         f"try: edge-wam fetch-voice {language}"
@@ -227,6 +229,7 @@ def voice_main(
         beside,
         settings.whisper_model,
         understanding,
+        apart=True,
     )
     say(describe(recogniser))
     with contextlib.ExitStack() as stack:

@@ -17,6 +17,7 @@ from edge_wam.clock import ManualClock
 from edge_wam.sense.agreed import Recogniser
 from edge_wam.sense.cut import CutRecogniser
 from edge_wam.sense.sound import BLOCK_S, RATE_HZ, SoundArray
+from edge_wam.sense.sphinx_engine import SphinxRecogniser
 from edge_wam.sense.voice import Listener, Spoken
 from edge_wam.sense.wav import read_wav
 from edge_wam.sim.microphone import SimMicrophone
@@ -75,8 +76,8 @@ def hear() -> Hear:
     def listen(
         recogniser: Recogniser, *sounds: SoundArray, pause_s: float = 1.5, fast: bool = True
     ) -> list[Spoken]:
-        if isinstance(recogniser, CutRecogniser):
-            recogniser.in_time_of_sound = fast
+        if isinstance(recogniser, CutRecogniser | SphinxRecogniser):
+            recogniser.later.in_time_of_sound = fast
         quiet = np.zeros(round(pause_s * RATE_HZ), np.int16)
         tape = np.concatenate([piece for sound in sounds for piece in (sound, quiet)])
         microphone, listener = SimMicrophone(tape, ManualClock()), Listener(recogniser)

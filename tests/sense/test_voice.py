@@ -12,7 +12,7 @@ from edge_wam.messages import HEARD, HeardReader, HeardWriter
 from edge_wam.sense import vosk_engine
 from edge_wam.sense.grammar import Beside, key, make_grammar
 from edge_wam.sense.sound import RATE_HZ, Block
-from edge_wam.sense.sphinx_engine import network, smallest
+from edge_wam.sense.sphinx_network import network, smallest
 from edge_wam.sense.understand import Act, Understanding
 from edge_wam.sense.voice import Listener, describe, listen, open_recogniser
 from edge_wam.sense.wav import read_wav
