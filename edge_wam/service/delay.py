@@ -30,7 +30,8 @@ MOST_ERROR_S = 0.008
 
 
 class Lag(NamedTuple):
-    """delay_s and its standard error, from the lags of PARTS parts; how well the whole correlates (1)."""
+    """delay_s and its standard error, from the lags of all PARTS parts but the one that is farthest off; how
+    well those correlate (1)."""
 
     delay_s: float
     error_s: float
@@ -90,20 +91,23 @@ def _lag(expected: object, seen: FloatArray, trouble: str) -> Lag:
     assert callable(expected)
     lags_s = np.arange(LOWEST_S, HIGHEST_S, _STEP_S)
     table = np.array([expected(lag_s) for lag_s in lags_s])
-    whole_s, correlation = _peak(lags_s, table, seen)
+    _, correlation = _peak(lags_s, table, seen)
     if correlation < LEAST_CORRELATION:
         raise CalibrationError(f"{trouble} (correlation {correlation:.2f}, expected {LEAST_CORRELATION})")
-    parts_s = [
-        _peak(lags_s, table[:, part], seen[part])[0] for part in np.array_split(np.arange(len(seen)), PARTS)
-    ]
-    error_s = float(np.std(parts_s, ddof=1)) / math.sqrt(PARTS)
+    parts = np.array_split(np.arange(len(seen)), PARTS)
+    parts_s = np.array([_peak(lags_s, table[:, part], seen[part])[0] for part in parts])
+    # One of them may be disturbed: the computer stalls, somebody walks past.
+    worst = int(np.abs(parts_s - np.median(parts_s)).argmax())
+    error_s = float(np.std(np.delete(parts_s, worst), ddof=1)) / math.sqrt(PARTS - 1)
     if error_s > MOST_ERROR_S:
         told = ", ".join(f"{1e3 * one:.0f}" for one in parts_s)
         raise CalibrationError(
             f"the delay is not the same throughout ({told} ms); try: nothing else moving in the picture, "
             f"another program off the camera"
         )
-    return Lag(whole_s, error_s, correlation)
+    kept = np.concatenate(parts[:worst] + parts[worst + 1 :])
+    delay_s, correlation = _peak(lags_s, table[:, kept], seen[kept])
+    return Lag(delay_s, error_s, correlation)
 
 
 def _peak(lags_s: FloatArray, table: FloatArray, seen: FloatArray) -> tuple[float, float]:

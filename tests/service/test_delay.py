@@ -13,7 +13,16 @@ from workbench import Workbench, camera_of
 from edge_wam.errors import CalibrationError, CameraError, EdgeWamError
 from edge_wam.sense.camera import load_calibration, save_calibration
 from edge_wam.service import delay
-from edge_wam.service.delay import DURATION_S, Track, camera_lag, changes, coarse, pattern_rad, servo_lag
+from edge_wam.service.delay import (
+    DURATION_S,
+    PARTS,
+    Track,
+    camera_lag,
+    changes,
+    coarse,
+    pattern_rad,
+    servo_lag,
+)
 from edge_wam.service.delay_talk import Watcher, calibrate_delay
 from edge_wam.sim.world import READY_RAD, Scene
 from edge_wam.types import Frame
@@ -56,6 +65,21 @@ def test_a_delay_that_jumps_half_way_is_refused():
     stamps_s = np.concatenate([early[0][:half], late[0][half:]])
     with pytest.raises(CalibrationError, match="not the same throughout"):
         camera_lag(joint_track(), stamps_s, np.concatenate([early[1][:half], late[1][half:]]))
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_one_disturbed_part_spoils_nothing_and_two_are_refused(part):
+    stamps_s, changed = pictures_of(0.03)
+    parts = np.array_split(np.arange(len(changed)), PARTS)
+    late = np.interp(stamps_s[1:], stamps_s[1:] + 0.106, changed)  # as if the computer had stalled
+    spoilt = changed.copy()
+    spoilt[parts[part]] = late[parts[part]]
+    found = camera_lag(joint_track(), stamps_s, spoilt)
+    assert found.delay_s == pytest.approx(0.03, abs=0.001)
+    assert found.error_s < 0.003
+    spoilt[parts[(part + 2) % PARTS]] = late[parts[(part + 2) % PARTS]]
+    with pytest.raises(CalibrationError, match=r"not the same throughout|does not see it move"):
+        camera_lag(joint_track(), stamps_s, spoilt)
 
 
 def test_a_servo_that_follows_late_is_found():
