@@ -30,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
     demo.add_argument("--wav", default="", help="play this recording instead")
     demo.add_argument("--language", default="", help="language spoken: en, zh")
     demo.add_argument("--episodes", type=int, default=1)
-    demo.add_argument("--seed", type=int, default=0, help="where the cubes lie")
+    demo.add_argument("--seed", type=int, default=1, help="where the cubes lie")
     demo.add_argument("--out", type=Path, default=Path("demo.mp4"), help="the film")
     demo.add_argument("--keep", type=Path, help="folder for what the film is made from, and a still")
     demo.add_argument("--headless", action="store_true", help="do not open the film at the end")
