@@ -55,10 +55,15 @@ class Apart:
     def _start(self) -> None:
         self._pipe, theirs = Pipe()
         words = [sys.executable, "-m", __name__, str(theirs.fileno()), self.name]
-        self._process = subprocess.Popen(words, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+        # It has to find what we found.
+        surroundings = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        self._process = subprocess.Popen(
+            words, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env=surroundings
+        )
         theirs.close()  # else the pipe would not end when the process does
         self._end = weakref.finalize(self, _end, self._pipe, self._process)
-        self._pipe.send(self._made)
+        with contextlib.suppress(OSError):  # it is dead already: the first call finds out
+            self._pipe.send(self._made)
 
 
 def _end(pipe: Connection, process: subprocess.Popen[bytes]) -> None:

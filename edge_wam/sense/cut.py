@@ -62,8 +62,8 @@ class CutRecogniser:
 
     def __init__(self, decoder: Decoder, stop: Recogniser) -> None:
         """VoiceError if the voice detector is missing."""
-        self.grammar, self.stop, self._decoder = stop.grammar, Agreed(stop), decoder
-        self.later: Later[_Cut, str] = Later(self._decoded)
+        self.grammar, self.stop = stop.grammar, Agreed(stop)
+        self.later: Later[_Cut, str] = Later(decoder.text)
         other = "" if decoder.name == stop.name else f", and {stop.name} for STOP"
         self.name = decoder.name + other
         self._ends = Ends(silero(), knows_voices=True)
@@ -99,9 +99,6 @@ class CutRecogniser:
         """Weigh replies to a question too, or not any more."""
         self._asked = asked
 
-    def _decoded(self, sound: bytes, asked: bool) -> str:
-        return self._decoder.text(np.frombuffer(sound, np.int16), asked)
-
     def _words(self, cut: _Cut, text: str) -> Words:
         said, (begin_s, end_s) = text.removeprefix(UNKNOWN).strip(), cut.span_s
         if text and self._rests.has(begin_s) and not self.grammar.is_stop(text):
@@ -130,5 +127,6 @@ class CutRecogniser:
             return  # nothing else in that utterance is to be done
         end_s = fed_since_s + span_s[1]
         since_s = min(fed_since_s + span_s[0] + _FIRST_WORD_S, end_s)
-        if not self.later.put(_Cut(span_s, since_s, end_s), now_s, self._said, self._asked):
+        sound = np.frombuffer(self._said, np.int16)
+        if not self.later.put(_Cut(span_s, since_s, end_s), now_s, sound, self._asked):
             self._rests.after(span_s[1])

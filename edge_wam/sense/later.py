@@ -42,7 +42,7 @@ class Later(Generic[About, Found]):
     """
 
     def __init__(self, work: Callable[..., Found], at_once: bool = False) -> None:
-        """at_once: wait for each."""
+        """work: keeps alive what it holds, so it may not hold whoever has this. at_once: wait for each."""
         self._at_once = at_once
         self._given: queue.SimpleQueue[_Given] = queue.SimpleQueue()
         # A daemon: no executor's thread, for which the process would wait at its end.
@@ -78,12 +78,16 @@ class Later(Generic[About, Found]):
 
     def clear(self) -> None:
         """Nothing of what waits is wanted any more."""
+        for _, future, _ in self._waiting:
+            future.cancel()
         self._waiting.clear()
 
 
 def _work_off(given: queue.SimpleQueue[_Given], work: Callable[..., Any]) -> None:
     while (one := given.get()) is not None:
         future, arguments = one
+        if not future.set_running_or_notify_cancel():
+            continue
         try:
             future.set_result(work(*arguments))
         except BaseException as error:  # whoever asks for the result has to know

@@ -29,12 +29,6 @@ class Adder:
         return self._first + more
 
 
-@pytest.fixture(autouse=True)
-def _importable(monkeypatch):
-    """The process has to find this module."""
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
-
-
 def name_of(pid):
     return Path(f"/proc/{pid}/comm").read_text().strip()
 
@@ -92,6 +86,12 @@ def test_one_that_dies_at_it_again_is_said_to():
     assert add(2) == 42
 
 
+def test_one_that_cannot_be_made_is_said_to_have_died():
+    add = Apart(Adder, name="adder")  # without what it is to add to
+    with pytest.raises(VoiceError, match="'adder' has died twice"):
+        add(2)
+
+
 def test_a_terminal_ends_it_not_and_its_end_is_that_of_who_began_it():
     add = Apart(Adder, 40, name="adder")
     assert add(2) == 42
@@ -114,8 +114,9 @@ def test_it_outlives_nobody_who_is_killed():
         "add(2, 0.5)",
         "input()",
     )
-    words = [sys.executable, "-c", "\n".join(lines)]
-    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
+    words, pipe = [sys.executable, "-c", "\n".join(lines)], subprocess.PIPE
+    here = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    with subprocess.Popen(words, stdin=pipe, stdout=pipe, text=True, env=here) as parent:
         pid = int(parent.stdout.readline())
         parent.kill()
     assert gone(pid)

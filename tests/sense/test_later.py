@@ -67,10 +67,12 @@ def test_what_is_not_wanted_any_more_is_not_told_when_it_is_done():
     gate = Gate()
     later = Later(gate)
     later.put("first", 0.0, b"a", False)
-    later.clear()
     later.put("second", 0.0, b"b", False)
+    later.clear()
+    later.put("third", 0.0, b"c", False)
     gate.open.set()
-    assert waited(later, 1) == [("second", "b")]
+    assert waited(later, 1) == [("third", "c")]
+    assert (b"b", False) not in gate.given  # nor even begun
 
 
 def test_at_once_is_there_when_it_was_put():
