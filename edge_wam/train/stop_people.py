@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from edge_wam.errors import VoiceError
 from edge_wam.sense.sound import RATE_HZ
-from edge_wam.sim import kokoro
+from edge_wam.sim import kokoro, tasks
 from edge_wam.sim.speakers import stop_word
 from edge_wam.train import stop_voices
 from edge_wam.train.stop_voices import Utterance, cut
@@ -29,6 +29,7 @@ from edge_wam.train.stop_words import Talk, with_stop
 
 SEED = 7
 SENTENCES = 12_000  # Kokoro's, of which one in eight is for choosing
+_COMMANDS = 90_000  # from here on all but STOPs are commands: "盘子上" is like 停 in some voices
 _LONGEST = {"en": 26, "zh": 8}  # characters; of longer ones a fifth is said
 _PIECE_S = 4.0  # of a prompt
 
@@ -44,7 +45,7 @@ def _keep(path: Path, one: Utterance) -> None:
 def say_kokoro(folder: Path, first: int, every: int) -> None:
     """Every `every`-th sentence from `first` on, in voices that may be trained on ("kokoro") and in those
     that choose ("kokorochoose")."""
-    them, talk = kokoro.opened(), Talk()
+    them, talk, commands = kokoro.opened(), Talk(), tasks.commands()
     for i in tqdm(range(first, SENTENCES, every), desc="kokoro", unit="sentence"):
         chooses = (i // 4) % 8 == 0
         language = ("en", "zh")[(i // 2) % 2]
@@ -53,9 +54,13 @@ def say_kokoro(folder: Path, first: int, every: int) -> None:
         if path.exists():
             continue
         rng = np.random.default_rng([SEED, i])
-        text = with_stop(language, rng) if stop else talk.sentence(language, rng)
-        if len(text) > _LONGEST[language] and rng.random() < 0.8:
-            continue
+        if i >= _COMMANDS and not stop:
+            command = commands[int(rng.integers(len(commands)))]
+            text = str(rng.choice(np.array(command.phrases[language])))
+        else:
+            text = with_stop(language, rng) if stop else talk.sentence(language, rng)
+            if len(text) > _LONGEST[language] and rng.random() < 0.8:
+                continue
         speed, mark = float(rng.uniform(0.75, 1.45)), stop_word(text, language)
         if chooses:
             voice, manner = {str(rng.choice(kokoro.CHOOSE[language])): 1.0}, None
