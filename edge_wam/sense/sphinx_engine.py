@@ -28,9 +28,8 @@ from edge_wam.types import Words
 # Frames of 30 ms for which a STOP has to stand: "slide" begins like it, and "please put" like "please stop".
 # With a pause after it it needs no more than the pause; said alone, less than in a sentence.
 _SURE_FRAMES, _SURE_FRAMES_AFTER, _PAUSE_FRAMES = 6, 9, 3
-# What it follows at a time: by its own settings (7e-29, 30,000) a crowd takes three times as long.
-_NARROW = {"wbeam": 1e-24, "maxhmmpf": 3_000}
-_LEARNT = 2  # times that the next utterance is normalised by the one before
+_STATES = 3_000  # that are followed at a time; of its own 30,000 a crowd leaves few out
+_DECODINGS = 2  # of a command
 _DOUBT = 1e-14  # what a slip costs when a command is heard once more: one that falls then is asked about
 # How "stop" is said elsewhere than in the dictionary: in England, in the north, by machines.
 _STOP_SOUNDS = ("S T AO P", "S T AH P")
@@ -71,7 +70,7 @@ class SphinxDecoder:
                 f"try: a Vosk model for '{language}' in voice.vosk_model"
             )
         self.name = "pocketsphinx with its own English model"
-        decoder = pocketsphinx.Decoder(lm=None, samprate=RATE_HZ, loglevel="FATAL", **_NARROW)
+        decoder = pocketsphinx.Decoder(lm=None, samprate=RATE_HZ, loglevel="FATAL", maxhmmpf=_STATES)
         for number, sounds in enumerate(_STOP_SOUNDS, 2):
             decoder.add_word(f"stop({number})", sounds, number == 1 + len(_STOP_SOUNDS))
         for word, sounds in _WAKE_SOUNDS.items():
@@ -106,27 +105,23 @@ class SphinxDecoder:
         hypothesis = self._decoder.hyp()
         return hypothesis.hypstr if hypothesis else ""
 
-    def end(self, sound: bytes) -> str:
-        """It is over; sound: all of it, (N,) int16, which the next is normalised by. Returns what it was
-        itself normalised by, for `understand`. Of its words nothing is asked: that takes the time."""
+    def end(self) -> None:
+        """It is over. Of its words nothing is asked: that takes the time."""
         self._decoder.end_utt()
-        before: str = self._decoder.get_cmn(False)
-        for _ in range(_LEARNT):
+
+    def learn(self, sound: bytes, understood: bool) -> None:
+        """Let what follows be normalised by this utterance, (N,) int16, as if it had been understood here, or
+        fed: the two are not the same, and a short command is heard by that."""
+        self._activate(self._search or _NAME)
+        size = len(sound) if understood else FRAME_BYTES
+        for _ in range(_DECODINGS if understood else 1):
             self._decoder.start_utt()
-            self._decoder.process_raw(sound, True, True)  # features alone
+            for at in range(0, len(sound), size):
+                self._decoder.process_raw(sound[at : at + size], True, understood)  # features alone
             self._decoder.end_utt()
-        return before
 
-    def understand(self, sound: bytes, asked: bool, normal: str) -> Understood:
-        """A whole utterance, (N,) int16; normal: what `end` returned. It changes nothing for what is fed."""
-        kept = self._decoder.get_cmn(False)
-        self._decoder.set_cmn(normal)
-        try:
-            return self._understood(sound, asked)
-        finally:
-            self._decoder.set_cmn(kept)
-
-    def _understood(self, sound: bytes, asked: bool) -> Understood:
+    def understand(self, sound: bytes, asked: bool) -> Understood:
+        """A whole utterance, (N,) int16."""
         text = self._decoded(sound, _ASKED if asked else _NAME)
         words = [one for one in self._decoder.seg() or () if one.word[0].isalpha()]
         first_s = words[0].end_frame / self._decoder.config["frate"] if words else 0.0
@@ -153,9 +148,15 @@ class SphinxDecoder:
 
 def open_understanding(
     language: str, phrases: Iterable[str], beside: Beside
-) -> Callable[[bytes, bool, str], Understood]:
-    """`understand` of a decoder of its own; for Apart."""
-    return SphinxDecoder(language, phrases, beside).understand
+) -> Callable[[bytes, bool], Understood]:
+    """`understand` of a decoder of its own, which is normalised like one that was fed before; for Apart."""
+    decoder = SphinxDecoder(language, phrases, beside)
+
+    def understand(sound: bytes, asked: bool) -> Understood:
+        decoder.learn(sound, understood=False)
+        return decoder.understand(sound, asked)
+
+    return understand
 
 
 class _Ended(NamedTuple):
@@ -186,10 +187,11 @@ class SphinxRecogniser:
         phrases = tuple(phrases)
         self._decoder = SphinxDecoder(language, phrases, beside)
         self.name, self.grammar = self._decoder.name, self._decoder.grammar
-        understand: Callable[[bytes, bool, str], Understood] = self._decoder.understand
+        understand: Callable[[bytes, bool], Understood] = self._decoder.understand
         if apart:
             understand = Apart(open_understanding, language, phrases, beside, name="utterances")
         self.later: Later[_Ended, Understood] = Later(understand, at_once=not apart)
+        self._apart = apart
         self._ends = Ends(self._decoder.is_speech)
         self._frames = 0
         self._rests = Rests(_SENTENCE_GAP_S)
@@ -221,7 +223,10 @@ class SphinxRecogniser:
             else:
                 silent = max(0, self._ends.quiet - _TAIL_FRAMES) * FRAME_BYTES
                 self._said = self._said[: len(self._said) - silent]
-                found += self._ended(t_s, self._decoder.end(self._said))
+                self._decoder.end()
+                if self._apart:
+                    self._decoder.learn(self._said, understood=True)
+                found += self._ended(t_s)
         return found + [self._words(*one) for one in self.later.done(block.t_s)]
 
     def expect_reply(self, asked: bool) -> None:
@@ -249,7 +254,7 @@ class SphinxRecogniser:
         alone = self.grammar.is_stop(text.split()[0])
         return self._partial_frames >= (_SURE_FRAMES if alone else _SURE_FRAMES_AFTER)
 
-    def _ended(self, t_s: float, normal: str) -> list[Words]:
+    def _ended(self, t_s: float) -> list[Words]:
         """The utterance is over, at t_s: its final words, if STOP was told in it; else they come later."""
         begin_s, end_s = self._ends.begin_s, self._ends.end_s
         t_s -= self._frames * FRAME_S - end_s
@@ -257,7 +262,7 @@ class SphinxRecogniser:
             since_s = min(t_s, self._stop_s)
             return [Words(self._partial, t_s, 1.0, True, self.grammar.language, since_s)]
         ended = _Ended(begin_s, end_s, t_s, self._asked_then)
-        if not self.later.put(ended, t_s, self._said, self._asked_then, normal):
+        if not self.later.put(ended, t_s, self._said, self._asked_then):
             self._rests.after(end_s)
         return []
 

@@ -52,7 +52,7 @@ def gated(recogniser):
         assert gate.wait(60)
         return work(*given)
 
-    recogniser.later = Later(understand)
+    recogniser.later, recogniser._apart = Later(understand), True
     return gate
 
 
@@ -77,6 +77,12 @@ def test_in_a_process_beside_it_hears_what_it_hears_here(hear):
     here, beside = made(), made(apart=True)
     news = [finals(hear(recogniser, red)) for recogniser in (here, beside)]
     assert news == [[(RED, False)]] * 2
+
+
+def test_a_short_command_is_heard_after_a_long_one_in_a_process_too(hear):
+    sounds = [read_wav(sample("en", name)) for name in ("put_red_on_blue", "home", "point_red", "home")]
+    news = finals(hear(made(apart=True), *sounds))
+    assert [text for text, _ in news[1::2]] == ["go home", "go home"]
 
 
 def test_a_reply_is_one_only_where_a_question_stands_in_a_process_too(hear, say):
