@@ -28,7 +28,9 @@ from edge_wam.types import Words
 # Frames of 30 ms for which a STOP has to stand: "slide" begins like it, and "please put" like "please stop".
 # With a pause after it it needs no more than the pause; said alone, less than in a sentence.
 _SURE_FRAMES, _SURE_FRAMES_AFTER, _PAUSE_FRAMES = 6, 9, 3
-_STATES = 3_000  # that are followed at a time; of its own 30,000 a crowd leaves few out
+# What is followed at a time: states (of its own 30,000 a crowd leaves few out), and words, as the sound comes
+# (by its own 7e-29 a crowd keeps it from the next block for half a second).
+_STATES, _AS_IT_COMES = 3_000, {"wbeam": 1e-24}
 _DECODINGS = 2  # of a command
 _DOUBT = 1e-14  # what a slip costs when a command is heard once more: one that falls then is asked about
 # How "stop" is said elsewhere than in the dictionary: in England, in the north, by machines.
@@ -50,14 +52,17 @@ class Understood(NamedTuple):
 
 
 class SphinxDecoder:
-    """pocketsphinx with the grammar. Loads in about 0.2 s, 40 MiB.
+    """pocketsphinx with the grammar. Loads in about 0.3 s, 40 MiB.
 
     Fed as the sound comes (begin, feed, end), or with whole utterances (`understand`). Loudness and colour
     are normalised by what came before, and, of a whole utterance, by itself. Not by two threads at once.
     """
 
-    def __init__(self, language: str, phrases: Iterable[str], beside: Beside = _NOTHING) -> None:
-        """VoiceError if the language is not English or a word of `phrases` is not in its dictionary."""
+    def __init__(
+        self, language: str, phrases: Iterable[str], beside: Beside = _NOTHING, whole: bool = False
+    ) -> None:
+        """whole: it is for whole utterances. VoiceError if the language is not English or a word of `phrases`
+        is not in its dictionary."""
         try:
             import pocketsphinx
         except ImportError as error:
@@ -70,7 +75,8 @@ class SphinxDecoder:
                 f"try: a Vosk model for '{language}' in voice.vosk_model"
             )
         self.name = "pocketsphinx with its own English model"
-        decoder = pocketsphinx.Decoder(lm=None, samprate=RATE_HZ, loglevel="FATAL", maxhmmpf=_STATES)
+        how = {} if whole else _AS_IT_COMES
+        decoder = pocketsphinx.Decoder(lm=None, samprate=RATE_HZ, loglevel="FATAL", maxhmmpf=_STATES, **how)
         for number, sounds in enumerate(_STOP_SOUNDS, 2):
             decoder.add_word(f"stop({number})", sounds, number == 1 + len(_STOP_SOUNDS))
         for word, sounds in _WAKE_SOUNDS.items():
@@ -150,7 +156,7 @@ def open_understanding(
     language: str, phrases: Iterable[str], beside: Beside
 ) -> Callable[[bytes, bool], Understood]:
     """`understand` of a decoder of its own, which is normalised like one that was fed before; for Apart."""
-    decoder = SphinxDecoder(language, phrases, beside)
+    decoder = SphinxDecoder(language, phrases, beside, whole=True)
 
     def understand(sound: bytes, asked: bool) -> Understood:
         decoder.learn(sound, understood=False)
@@ -187,11 +193,11 @@ class SphinxRecogniser:
         phrases = tuple(phrases)
         self._decoder = SphinxDecoder(language, phrases, beside)
         self.name, self.grammar = self._decoder.name, self._decoder.grammar
-        understand: Callable[[bytes, bool], Understood] = self._decoder.understand
-        if apart:
-            understand = Apart(open_understanding, language, phrases, beside, name="utterances")
+        made = (language, phrases, beside)
+        understand: Callable[[bytes, bool], Understood] = (
+            Apart(open_understanding, *made, name="utterances") if apart else open_understanding(*made)
+        )
         self.later: Later[_Ended, Understood] = Later(understand, at_once=not apart)
-        self._apart = apart
         self._ends = Ends(self._decoder.is_speech)
         self._frames = 0
         self._rests = Rests(_SENTENCE_GAP_S)
@@ -224,8 +230,7 @@ class SphinxRecogniser:
                 silent = max(0, self._ends.quiet - _TAIL_FRAMES) * FRAME_BYTES
                 self._said = self._said[: len(self._said) - silent]
                 self._decoder.end()
-                if self._apart:
-                    self._decoder.learn(self._said, understood=True)
+                self._decoder.learn(self._said, understood=True)
                 found += self._ended(t_s)
         return found + [self._words(*one) for one in self.later.done(block.t_s)]
 

@@ -52,7 +52,7 @@ def gated(recogniser):
         assert gate.wait(60)
         return work(*given)
 
-    recogniser.later, recogniser._apart = Later(understand), True
+    recogniser.later = Later(understand)
     return gate
 
 
