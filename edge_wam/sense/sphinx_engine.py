@@ -40,7 +40,7 @@ _WAKE_SOUNDS = {"nabu": "N AA B UW", "mycroft": "M AY K R AO F T"}
 _SENTENCE_GAP_S = 1.0  # between two sentences; a pause of 0.3 s ends one for the end-pointer
 _TAIL_FRAMES = 3  # of the silence that ended it, what is decoded: in more of it words are heard
 _NOTHING = Beside()
-_NAME, _ASKED, _DOUBTED = "commands", "commands and replies", "commands, doubted"
+_NAME, _ASKED, _DOUBTED, _LEARN = "commands", "commands and replies", "commands, doubted", "nothing"
 
 
 class Understood(NamedTuple):
@@ -93,6 +93,7 @@ class SphinxDecoder:
             _NAME: network(self.grammar),
             _ASKED: network(self.grammar, self.grammar.beside.replies),
             _DOUBTED: network(self.grammar, slip=_DOUBT),
+            _LEARN: [(0, 1, 1.0, self.grammar.stop_words[0])],
         }
         for name, arcs in networks.items():
             decoder.add_fsg(name, decoder.create_fsg(name, 0, 1, arcs))
@@ -118,7 +119,7 @@ class SphinxDecoder:
     def learn(self, sound: bytes, understood: bool) -> None:
         """Let what follows be normalised by this utterance, (N,) int16, as if it had been understood here, or
         fed: the two are not the same, and a short command is heard by that."""
-        self._activate(self._search or _NAME)
+        self._activate(_LEARN)  # the end of an utterance searches it, whatever it was told
         size = len(sound) if understood else FRAME_BYTES
         for _ in range(_DECODINGS if understood else 1):
             self._decoder.start_utt()
