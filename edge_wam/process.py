@@ -176,10 +176,7 @@ def _run(
     if cores:  # else a child that is started again would have control's one core
         with contextlib.suppress(OSError):
             os.sched_setaffinity(0, cores)
-    with contextlib.suppress(OSError):  # what top, kill and a person call it
-        Path("/proc/self/comm").write_text(name)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    behind(name)
     signal.signal(signal.SIGTERM, lambda number, frame: life.end())
     try:
         main(life, *args)
@@ -190,6 +187,14 @@ def _run(
         life.failed(f"{type(error).__name__}: {error}")
         traceback.print_exc()
         sys.exit(1)
+
+
+def behind(name: str) -> None:
+    """What a process behind another does first: take its name, leave the terminal's signals to that one."""
+    with contextlib.suppress(OSError):  # what top, kill and a person call it
+        Path("/proc/self/comm").write_text(name)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 @contextlib.contextmanager

@@ -11,17 +11,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 import weakref
 from collections.abc import Callable
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 from edge_wam.errors import VoiceError
+from edge_wam.process import behind
 
 _NICE = 5
 
@@ -74,11 +73,8 @@ def _end(pipe: Connection, process: subprocess.Popen[bytes]) -> None:
 
 def _main() -> None:
     pipe = Connection(int(sys.argv[1]))
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    with contextlib.suppress(OSError):
-        os.nice(_NICE)
-        Path("/proc/self/comm").write_text(sys.argv[2])
+    behind(sys.argv[2])
+    os.nice(_NICE)
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):  # nobody is there any more
         make, arguments = pipe.recv()
         work = make(*arguments)

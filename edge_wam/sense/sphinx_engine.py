@@ -92,9 +92,10 @@ class SphinxDecoder:
         networks = {
             _NAME: network(self.grammar),
             _ASKED: network(self.grammar, self.grammar.beside.replies),
-            _DOUBTED: network(self.grammar, slip=_DOUBT),
             _LEARN: [(0, 1, 1.0, self.grammar.stop_words[0])],
         }
+        if whole:
+            networks[_DOUBTED] = network(self.grammar, slip=_DOUBT)
         for name, arcs in networks.items():
             decoder.add_fsg(name, decoder.create_fsg(name, 0, 1, arcs))
         self._decoder, self._search = decoder, ""
