@@ -45,15 +45,19 @@ class Ear:
 
 
 def gated(recogniser):
-    """Let it understand nothing until the event is set; what it understands is what it always would."""
-    gate, work = threading.Event(), open_understanding("en", PHRASES, BESIDE)
+    """Let it understand nothing until the event is set; what it understands is what it always would. The
+    semaphore counts what it has understood."""
+    gate, understood = threading.Event(), threading.Semaphore(0)
+    work = open_understanding("en", PHRASES, BESIDE)
 
     def understand(*given):
         assert gate.wait(60)
-        return work(*given)
+        found = work(*given)
+        understood.release()
+        return found
 
     recogniser.later = Later(understand)
-    return gate
+    return gate, understood
 
 
 def finals(news):
@@ -94,7 +98,7 @@ def test_a_reply_is_one_only_where_a_question_stands_in_a_process_too(hear, say)
 
 def test_stop_does_not_wait_for_what_is_being_understood_and_that_is_not_done_after_it(say):
     recogniser = made()
-    gate, ear = gated(recogniser), Ear(recogniser)
+    (gate, _), ear = gated(recogniser), Ear(recogniser)
     assert ear.hear(read_wav(sample("en", "pick_red"))) == []
     news = ear.hear(say("flite-rms", "stop"))
     assert [stop for _, stop in news] == [True, True]
@@ -104,7 +108,7 @@ def test_stop_does_not_wait_for_what_is_being_understood_and_that_is_not_done_af
 
 def test_what_nobody_has_time_for_is_left_out_and_the_rest_of_it_is_no_command():
     recogniser = made()
-    gate, ear = gated(recogniser), Ear(recogniser)
+    (gate, understood), ear = gated(recogniser), Ear(recogniser)
     red, blue = (read_wav(sample("en", name)) for name in ("pick_red", "pick_blue"))
     assert ear.hear(red, blue, red) == []  # the third is one too many
     assert finals(settle(ear, gate, 2)) == [(RED, False), (BLUE, False)]
@@ -113,6 +117,7 @@ def test_what_nobody_has_time_for_is_left_out_and_the_rest_of_it_is_no_command()
     loud = np.flatnonzero(np.abs(red) > 600)
     assert ear.hear(red[: loud[-1]], pause_s=0.4) == []  # too many again; and soon after it:
     gate.set()
+    assert all(understood.acquire(timeout=60) for _ in range(4))  # there is room again
     news = ear.hear(blue[np.flatnonzero(np.abs(blue) > 600)[0] :])
     assert finals(news + settle(ear, gate, 3 - len(finals(news)))) == [
         *((RED, False), (BLUE, False), (f"[unk] {BLUE}", False)),
