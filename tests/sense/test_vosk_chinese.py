@@ -115,6 +115,7 @@ def test_stop_acts_on_a_partial_result(recogniser, hear, say, text):
     assert not news[0].words.final
 
 
+@pytest.mark.slow
 def test_talk_seldom_stops_the_arm(recogniser, hear, say):
     """The ear for STOP cannot say "none of these": without decoys it hears STOP in most talk (7 of 9)."""
     stopped = [any(stop for _, stop in hear(recogniser, say("mandarin-f4", text))) for text in NO_COMMANDS]

@@ -22,6 +22,7 @@ from edge_wam.sense import realsense
 from edge_wam.service import doctor, looks
 
 
+@pytest.mark.slow
 def test_the_simulated_robot_is_well_and_says_so_line_by_line(capsys):
     assert main(["doctor", "--json", "--set", "voice.missing=allow"]) == 0
     findings = {one["what"]: one for one in json.loads(capsys.readouterr().out)}

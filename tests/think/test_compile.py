@@ -160,6 +160,7 @@ def test_a_variant_is_found_by_the_weights_it_was_made_from(model_folder, tmp_pa
     assert list(store.variants(tmp_path / "model")) == ["model", "ours"]
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_old_engine(spoilt, model_folder, monkeypatch):
     root, folder = spoilt
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -214,6 +215,7 @@ def test_a_gpu_does_without_openvino_and_a_processor_does_not(model_folder, no_o
     assert {one.settings.runtime for one in compile.candidates(every, "", 1)} == {"torch-cuda"}
 
 
+@pytest.mark.slow
 def test_a_tensorrt_engine_is_built_once_for_both_ways_to_run_it(model_folder, tmp_path, monkeypatch):
     """As far as it goes without a GPU: both are built for, and neither can be loaded."""
     from edge_wam.train import tensorrt

@@ -63,6 +63,7 @@ def test_every_episode_is_asked_once_and_the_same_ones_of_all(recipe):
     assert len(by_key) == 4 + 1 + 2 * len(DELAYS) - 1  # video at 2 rows late is prefix 6 at 2 rows late
 
 
+@pytest.mark.slow
 def test_without_imagination_a_step_is_cheaper_and_gets_more_of_them():
     without = Run(video_weight=0.0)
     cheap, dear = (flops_of_a_step(run, DEBUG, 8) for run in (without, Run()))
@@ -161,6 +162,7 @@ def candidate(model, tmp_path):
     return Candidate("one", tmp_path / "w.safetensors", tmp_path / "n.json", "debug", 2, "action_centric")
 
 
+@pytest.mark.slow
 def test_a_model_is_judged_from_its_weights_with_the_prefix_it_was_taught(candidate, tmp_path):
     manifest, _ = closed_loop.load(candidate)
     assert manifest.committed_rows_max == 2

@@ -159,6 +159,7 @@ def test_a_pose_is_late_by_what_the_arm_moved_meanwhile(episodes, features):
     assert np.abs(behind).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_the_last_command_is_dropped_three_times_in_ten_but_for_the_gripper(episodes, features):
     index = np.repeat(episodes.pool[:1], 4000)
     lag = episodes.batch(index, features, np.random.default_rng(3), video=False).state[:, 6:]

@@ -41,6 +41,7 @@ def together(tmp_path_factory, drawn_data):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_two_processes_end_like_one_with_as_many_shares(together, accumulate):
     first, second = (load_file(together / f"toy{accumulate}-{rank}.safetensors") for rank in range(2))
@@ -52,6 +53,7 @@ def test_two_processes_end_like_one_with_as_many_shares(together, accumulate):
     assert not torch.allclose(other["often.weight"], first["often.weight"], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_processes_that_have_drifted_apart_are_told(together):
     for rank in range(2):
         said = (together / f"{rank}.txt").read_text()

@@ -68,6 +68,7 @@ def straight(drawn_data, tmp_path_factory):
     return trainer, first
 
 
+@pytest.mark.slow
 def test_a_stopped_run_ends_bit_for_bit_like_one_that_was_not(straight, arguments):
     Trainer("joint", arguments).run(until=2)
     resumed = Trainer("joint", arguments)

@@ -165,6 +165,7 @@ def test_norms_words_and_eyes_are_islands_of_fp32(model):
     assert all(parameter.dtype == torch.float32 for parameter in model.parameters())  # a copy
 
 
+@pytest.mark.slow
 def test_every_graph_is_exported_whole_and_no_graph_has_a_mask(model_folder):
     from edge_wam.train import weights
 
