@@ -13,10 +13,12 @@ _SURE_S = 0.4  # how much longer the other ear may take to be sure
 
 
 class Recogniser(Protocol):
-    """Turns blocks of sound into words. `name` is for people."""
+    """Turns blocks of sound into words. name: for people. known_s: how long after a STOP it may come to know
+    of it."""
 
     name: str
     grammar: Grammar
+    known_s: float
 
     def hear(self, block: Block) -> list[Words]: ...
     def expect_reply(self, asked: bool) -> None:

@@ -62,7 +62,7 @@ class CutRecogniser:
 
     def __init__(self, decoder: Decoder, stop: Recogniser) -> None:
         """VoiceError if the voice detector is missing."""
-        self.grammar, self.stop = stop.grammar, Agreed(stop)
+        self.grammar, self.known_s, self.stop = stop.grammar, stop.known_s, Agreed(stop)
         self.later: Later[_Cut, str] = Later(decoder.text)
         other = "" if decoder.name == stop.name else f", and {stop.name} for STOP"
         self.name = decoder.name + other

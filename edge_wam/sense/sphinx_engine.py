@@ -187,6 +187,8 @@ class SphinxRecogniser:
     later: what is being understood.
     """
 
+    known_s = 0.5
+
     def __init__(
         self, language: str, phrases: Iterable[str], beside: Beside = _NOTHING, apart: bool = False
     ) -> None:

@@ -43,7 +43,6 @@ from edge_wam.types import Words
 _NOTHING = Beside()
 _POLL_S = 0.2
 _ONE_STOP_S = 1.0  # what two ears hear within it is one STOP, and no sentence that ends in it is obeyed
-_STOP_KNOWN_S = 1.5  # how long after a STOP a recogniser may come to know it
 _SILENT_S = 3.0  # a sound source that gives nothing, not even silence, for so long is gone
 
 
@@ -173,7 +172,7 @@ class Listener:
         self._stopped = False  # STOP was heard in this utterance
         self._heard_s = self._spotted_s = -math.inf  # STOP, by the one ear and by the other
         if spotter is not None:
-            self._words.possible = functools.partial(_possible, spotter)
+            self._words.possible = functools.partial(_possible, spotter, recogniser.known_s)
             if isinstance(recogniser, CutRecogniser):  # it drops what was said before a STOP, at once
                 recogniser.stop.possible = self._words.possible
 
@@ -201,10 +200,10 @@ class Listener:
         return news
 
 
-def _possible(spotter: Spotter, words: Words) -> bool:
-    """Whether the spotter could have heard a STOP in these words."""
+def _possible(spotter: Spotter, known_s: float, words: Words) -> bool:
+    """Whether the spotter could have heard a STOP in these words, if they are told at most so late."""
     begin_s = words.t_s if math.isnan(words.since_s) else words.since_s
-    return spotter.possible_s > begin_s - _STOP_KNOWN_S
+    return spotter.possible_s > begin_s - known_s
 
 
 def voice_main(

@@ -169,6 +169,8 @@ def tasks(
 class Deaf:
     """A recogniser that hears nothing: beside it the spotter is alone."""
 
+    known_s = 0.0
+
     def __init__(self, language: str, phrases: Sequence[str]) -> None:
         self.name = "nobody"
         self.grammar: Grammar = make_grammar(language, phrases, lambda word: True, list, self.name)

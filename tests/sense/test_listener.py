@@ -15,7 +15,7 @@ from edge_wam.types import Words
 class Script:
     """A recogniser that says what it was given, each at its time."""
 
-    name = "a script"
+    name, known_s = "a script", 1.5
 
     def __init__(self, *lines):
         self.grammar = make_grammar("en", ["go home"], lambda word: True, list, "the test")
@@ -120,6 +120,20 @@ def test_a_recogniser_may_know_a_stop_later_or_sooner_than_the_spotter(possible,
     lines = [(at, said("stop", 3.0, final=False)) for at in (3.0, 4.0)]
     news = news_of(Listener(Script(*lines, (5.0, said("stop", 3.0))), Fires(possible=(possible,))))
     assert news == [(told, "stop", True, False), (5, "stop", True, True)]
+
+
+@pytest.mark.parametrize("cut", [False, True])
+@pytest.mark.parametrize(
+    ("known_s", "possible_s", "stops"), [(1.5, 2.0, True), (0.5, 2.0, False), (0.5, 2.75, True)]
+)
+def test_what_the_spotter_found_possible_is_forgotten_as_fast_as_the_recogniser_is(
+    cut, known_s, possible_s, stops
+):
+    script = Script(*ONCE)
+    script.known_s = known_s
+    recogniser = CutRecogniser(Undecided(), script) if cut else script
+    news = news_of(Listener(recogniser, Fires(possible=(possible_s,))), 0.25)
+    assert [stop for _, _, stop, final in news if not final] == [stops] * stops
 
 
 ONCE = ((3.0, said("stop", 3.0, final=False)), (6.0, said("stop", 6.0)))
