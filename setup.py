@@ -2,7 +2,7 @@
 
     pip install -e '.[sim,voice]'        the simulated robot, no torch: what `make demo` installs
     pip install -e '.[sim,voice,whisper,wake,record,web,train,dev]'   all, for `make test` and for training
-    pip install -e '.[voice,whisper]'    commands in noise: voice.engine = "whisper"
+    pip install -e '.[voice,whisper]'    commands in noise
     pip install -e '.[jetson,voice]'     a Jetson Orin, after NVIDIA's own packages (see JETSON)
 
 A pin (==) is there where another version was seen to differ; elsewhere a lower bound. Wheels were
@@ -74,7 +74,7 @@ SIMILAR = [
 # (LGPL-2.1; 2.5, of June 2026, has wheels for aarch64 with 3.10 and 3.12). Jetson.GPIO knows Jetsons alone.
 BUTTON = ["gpiod>=2.2"]
 
-# voice.engine = "whisper": commands in noise. All have wheels for aarch64 with 3.10 and 3.12, or are pure
+# Commands in noise. All have wheels for aarch64 with 3.10 and 3.12, or are pure
 # Python; MIT.
 WHISPER = [
     "faster-whisper>=1.2",  # October 2025; on CTranslate2 4, which is as new as last month

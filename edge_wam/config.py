@@ -20,8 +20,8 @@
     wrist = "sim-wrist"
 
     [voice]
-    engine = "auto"                         # auto: vosk if a model is found, else pocketsphinx; whisper: that
-                                            # for STOP, and whisper for commands (in noise; English)
+    engine = "auto"                         # auto: vosk if a model is found, else whisper if installed (only
+                                            # for commands, English), else pocketsphinx
     language = "en"
     vosk_model = ""                         # folder; "": the usual places
     whisper_model = ""                      # folder; "": the package that carries it

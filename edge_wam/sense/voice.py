@@ -38,6 +38,7 @@ from edge_wam.sense.understand import Understanding
 from edge_wam.sense.vosk_engine import VARIABLE, VoskStop, find_model, open_vosk
 from edge_wam.sense.waker import WAKE_WORDS, Waker, lacking_ear
 from edge_wam.sense.whisper_engine import open_whisper
+from edge_wam.sense.whisper_model import is_installed
 from edge_wam.types import Words
 
 _NOTHING = Beside()
@@ -91,17 +92,19 @@ def open_recogniser(
     understanding: Understanding | None = None,
     apart: bool = False,
 ) -> Recogniser:
-    """The recogniser of the settings. 'auto': Vosk if a model is found, else pocketsphinx. 'whisper': that,
-    beside what 'auto' is; understanding: its commands (None: each phrase is one); apart: see
-    SphinxRecogniser.
+    """The recogniser of the settings. 'auto': Vosk if a model is found; else, in English, whisper where it is
+    installed, or pocketsphinx. 'whisper': that for commands, for STOP Vosk or pocketsphinx as before;
+    understanding: its commands (None: each phrase is one); apart: see SphinxRecogniser.
 
     VoiceError if that one cannot hear this language, its package
     or model is missing, or one of the phrases has a word that it does not know.
     """
     if engine not in ENGINES:
         raise VoiceError(f"voice.engine: expected one of {', '.join(ENGINES)}, found '{engine}'")
+    folder = None if engine == "pocketsphinx" else find_model(language, vosk_model)
+    if engine == "auto" and language == "en" and folder is None:
+        engine = "whisper" if is_installed(whisper_model) else "pocketsphinx"
     if engine == "whisper":
-        folder = find_model(language, vosk_model)
         stop = (
             SphinxRecogniser(language, phrases, beside, apart)
             if folder is None
@@ -111,11 +114,8 @@ def open_recogniser(
         return open_whisper(whisper_model, stop, known)
     if engine == "pocketsphinx":
         return SphinxRecogniser(language, phrases, beside, apart)
-    folder = find_model(language, vosk_model)
     if folder is not None:
         return open_vosk(folder, language, phrases, beside, understanding)
-    if engine == "auto" and language == "en":
-        return SphinxRecogniser(language, phrases, beside, apart)
     raise VoiceError(
         f"no Vosk model for '{language}' in voice.vosk_model, ${VARIABLE} or the usual places; "
         f"try: edge-wam fetch-voice {language}"

