@@ -24,6 +24,7 @@ _LEAD_IN = 10  # frames before the first one that is a voice: consonants
 _KEPT = 2 * _LEAD_IN  # those, and what the end-pointer takes to notice speech
 _FIRST_WORD_S = 0.3  # about how long it takes
 _SENTENCE_GAP_S = 0.8
+_LONGEST_BYTES = round(2 * 5.0 * RATE_HZ)  # of a sentence's beginning
 
 
 class Guess(NamedTuple):
@@ -46,11 +47,13 @@ class Decoder(Protocol):
 
 class _Cut(NamedTuple):
     """An utterance: from when to when it was said (in the time of the sound fed), and when the first word and
-    the speech were over."""
+    the speech were over; the sound, and how many frames were fed until it was cut out."""
 
     span_s: tuple[float, float]
     since_s: float
     end_s: float
+    said: bytes
+    frames: int
 
 
 class CutRecogniser:
@@ -70,6 +73,7 @@ class CutRecogniser:
         self._recent: list[bytes] = []  # frames
         self._waiting = self._said = b""
         self._frames = 0
+        self._before: _Cut | None = None  # of the utterance: what was taken for one, and is its beginning
         self._told = self._asked = self._stopped = False
         self._rests = Rests(_SENTENCE_GAP_S)
 
@@ -86,8 +90,7 @@ class CutRecogniser:
             if speech is None:
                 continue
             if not was_speech:
-                count = len(speech) // FRAME_BYTES
-                self._said, self._stopped = b"".join(self._recent[:-count][-_LEAD_IN:]), self._told
+                self._begin(len(speech) // FRAME_BYTES)
             self._said += speech
             if not self._ends.in_speech:
                 t_s = block.t_s - len(self._waiting) / (2 * RATE_HZ)
@@ -120,13 +123,35 @@ class CutRecogniser:
             self._told = (self._told or stop) and not words.final
         return found
 
+    def _begin(self, count: int) -> None:
+        """An utterance has begun, `count` frames ago. Where the one before has just ended and nobody knows
+        yet what it was, both are one sentence: "pick up the red cube ... or the blue cube"."""
+        self._stopped, self._before = self._told, self._beginning()
+        silent = self._recent[:-count]
+        if self._before is None:
+            self._said = b"".join(silent[-_LEAD_IN:])
+        else:
+            self.later.take_back()
+            pause = self._frames - count - self._before.frames
+            self._said = self._before.said + b"".join(silent[max(0, len(silent) - pause) :])
+
+    def _beginning(self) -> _Cut | None:
+        """What was taken for an utterance, and is the beginning of the one that has begun."""
+        cut = self.later.last()
+        if cut is None or self._asked or len(cut.said) > _LONGEST_BYTES:
+            return None  # a reply stands alone, and who talks for so long talks to somebody else
+        return cut if self._ends.begin_s - cut.span_s[1] < _SENTENCE_GAP_S else None
+
     def _decode(self, fed_since_s: float, now_s: float) -> None:
-        span_s = (self._ends.begin_s, self._ends.end_s)
+        before = self._before
+        begin_s = self._ends.begin_s if before is None else before.span_s[0]
+        span_s = (begin_s, self._ends.end_s)
         stopped, self._stopped = self._stopped, self._told
         if stopped:
             return  # nothing else in that utterance is to be done
         end_s = fed_since_s + span_s[1]
         since_s = min(fed_since_s + span_s[0] + _FIRST_WORD_S, end_s)
         sound = np.frombuffer(self._said, np.int16)
-        if not self.later.put(_Cut(span_s, since_s, end_s), now_s, sound, self._asked):
+        cut = _Cut(span_s, since_s, end_s, self._said, self._frames)
+        if not self.later.put(cut, now_s, sound, self._asked):
             self._rests.after(span_s[1])

@@ -76,6 +76,14 @@ class Later(Generic[About, Found]):
             found.append((about, future.result()))
         return found
 
+    def last(self) -> About | None:
+        """About the one that was put last, if it has not been told yet."""
+        return self._waiting[-1][0] if self._waiting else None
+
+    def take_back(self) -> None:
+        """The one that was put last is not wanted any more."""
+        self._waiting.pop()[1].cancel()
+
     def clear(self) -> None:
         """Nothing of what waits is wanted any more."""
         for _, future, _ in self._waiting:

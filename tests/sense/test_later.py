@@ -41,6 +41,22 @@ def waited(later, count):
     return found
 
 
+def test_what_was_put_last_can_be_taken_back_until_it_is_told():
+    gate = Gate()
+    later = Later(gate)
+    assert later.last() is None
+    later.put("first", 0.0, b"a", False)
+    later.put("second", 0.0, b"b", False)
+    assert later.last() == "second"
+    later.take_back()
+    assert later.last() == "first"
+    assert later.put("third", 0.0, b"c", False)  # there is room again
+    gate.open.set()
+    assert waited(later, 2) == [("first", "a"), ("third", "c")]
+    assert later.last() is None
+    assert [sound for sound, _ in gate.given] == [b"a", b"c"]
+
+
 def test_nobody_waits_and_results_come_in_order_with_what_they_are_about():
     gate = Gate()
     later = Later(gate)
