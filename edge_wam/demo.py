@@ -122,7 +122,8 @@ def demo(config: Config, manifest: Manifest, wanted: Wanted) -> int:
         )
     if not wanted.out.resolve().parent.is_dir():
         raise EdgeWamError(f"--out: there is no folder {wanted.out.resolve().parent} to leave the film in")
-    config = replace(config, voice=replace(config.voice, listen="always"))  # nobody is there to hold a button
+    voice = simulated("microphone").for_samples(config.voice)
+    config = replace(config, voice=replace(voice, listen="always"))  # nobody is there to hold a button
     command = command_wanted(manifest, asked(wanted), config.voice.language)
     simulated("tasks").command(command.id)  # a table can be laid for it, and it can be judged
     check(config, manifest)

@@ -7,13 +7,16 @@ end-pointers and recognisers are made for rooms.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from edge_wam.clock import Clock
+from edge_wam.config import VoiceConfig
 from edge_wam.errors import VoiceError
 from edge_wam.sense.sound import BLOCK_S, BLOCK_SAMPLES, RATE_HZ, Block, SoundArray
+from edge_wam.sense.vosk_engine import find_model
 
 SAMPLES = Path(__file__).parent / "samples"
 _ROOM_RMS = 16.0  # of int16: about -66 dBFS, a quiet room
@@ -26,6 +29,12 @@ def sample(language: str, command_id: str) -> Path:
         names = ", ".join(sorted(found.stem for found in SAMPLES.glob("*.wav")))
         raise VoiceError(f"no sample of '{command_id}' in '{language}'; found: {names}; try: --say or --wav")
     return path
+
+
+def for_samples(voice: VoiceConfig) -> VoiceConfig:
+    """The settings, and 'auto' without whisper, which is sure of people and asks about flite's voice."""
+    known = voice.language != "en" or find_model(voice.language, voice.vosk_model) is not None
+    return voice if voice.engine != "auto" or known else replace(voice, engine="pocketsphinx")
 
 
 class SimMicrophone:

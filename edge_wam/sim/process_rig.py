@@ -39,7 +39,7 @@ from edge_wam.realtime import control_core
 from edge_wam.robot import Sound, Stage, Staged
 from edge_wam.sim import process_parts
 from edge_wam.sim.cue import CUE, CuedMicrophone
-from edge_wam.sim.microphone import sample
+from edge_wam.sim.microphone import for_samples, sample
 from edge_wam.sim.monitor import Monitor
 from edge_wam.sim.robot import TRUTH, WISH, SimSettings, robot_main
 from edge_wam.sim.wiretap import create_tap, read_tap
@@ -93,16 +93,16 @@ class ProcessRig:
         self._link, self._log, self._tap = folder / "arm", folder / "control.log", folder / "tap.npy"
         # The usual name is that of a robot that may be at work on this machine.
         name = f"rig-{os.getpid()}" if config.robot.name == INSTANCE else config.robot.name
-        self._config = replace(config, robot=replace(config.robot, name=name, port=str(self._link)))
+        robot = replace(config.robot, name=name, port=str(self._link))
+        self._config = replace(config, robot=robot, voice=for_samples(config.voice))
         calibration = config.robot.calibration
         self.limits = load_limits(calibration / "limits.toml")
         self._true_rad: FloatArray = np.zeros(len(self.limits.joints))
         self.monitor = Monitor(
             Calibration.load(calibration / "arm.json"), self.limits, 1 / CONTROL_HZ, lambda: self._true_rad
         )
-        frames = private_name("frames")
-        names = private_name("wish"), private_name("truth")
-        self._settings = SimSettings(str(calibration), 0, frames, *names, str(self._tap))
+        frames, wish, truth = map(private_name, ("frames", "wish", "truth"))
+        self._settings = SimSettings(str(calibration), 0, frames, wish, truth, str(self._tap))
         sound = sound or Sound(functools.partial(CuedMicrophone, private_name("cue")))
         policy = process_parts.light_policy if light else policy_main
         self._staged = Staged(sound, frames, policy, str(folder / "record") if record else "")

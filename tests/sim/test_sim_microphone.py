@@ -1,19 +1,23 @@
 """The simulated microphone: sound at the pace of an injected clock."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from edge_wam import config as settings
 from edge_wam.clock import ManualClock
 from edge_wam.errors import VoiceError
+from edge_wam.sense import vosk_engine
 from edge_wam.sense.sound import BLOCK_S, BLOCK_SAMPLES, RATE_HZ
 from edge_wam.sense.speaker import speak
 from edge_wam.sense.wav import read_wav
 from edge_wam.sim import tasks
-from edge_wam.sim.microphone import SAMPLES, SimMicrophone, sample
+from edge_wam.sim.microphone import SAMPLES, SimMicrophone, for_samples, sample
 from edge_wam.sim.scene import COLOURS
 
+VOICE = settings.load().voice
 RAMP = np.arange(5000, dtype=np.int16) * 6
 
 
@@ -93,3 +97,16 @@ def test_without_espeak_the_message_says_what_to_install(monkeypatch):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(VoiceError, match="apt install espeak-ng"):
         speak("hello", "en")
+
+
+def test_samples_are_heard_without_whisper_unless_it_was_named(monkeypatch, tmp_path):
+    monkeypatch.delenv(vosk_engine.VARIABLE, raising=False)
+    monkeypatch.setattr(vosk_engine, "usual_places", lambda: (tmp_path,))
+    assert for_samples(VOICE) == replace(VOICE, engine="pocketsphinx")
+    for kept in (replace(VOICE, engine="whisper"), replace(VOICE, language="zh")):
+        assert for_samples(kept) == kept
+    model = tmp_path / "vosk-model-small-en-us-0.15"
+    for needed in vosk_engine._NEEDED:
+        (model / needed).parent.mkdir(parents=True, exist_ok=True)
+        (model / needed).touch()
+    assert for_samples(VOICE) == VOICE
