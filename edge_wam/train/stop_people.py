@@ -1,13 +1,11 @@
 """Sentences in voices that take their time (Kokoro's, festival's), and of people, kept for stop_data.py.
 
     python -m edge_wam.train.stop_people kokoro --first 0 --every 2   # one of two processes
-    python -m edge_wam.train.stop_people written --texts DIR          # Kokoro reads what people wrote
     python -m edge_wam.train.stop_people festival
     python -m edge_wam.train.stop_people prompts --sounds DIR         # people, none of whom says STOP
 
-Goes on where it was ended. Written: the English of Debian's fortunes and fortunes-min. Prompts: the files of
-Debian's asterisk-core-sounds-{en,es,fr,it,ru}-g722, 2,831 prompts by five people (CC BY-SA 3.0: used to learn
-from, nothing of them is shipped).
+Goes on where it was ended. Prompts: the files of Debian's asterisk-core-sounds-{en,es,fr,it,ru}-g722, 2,831
+prompts by five people (CC BY-SA 3.0: used to learn from, nothing of them is shipped).
 """
 
 from __future__ import annotations
@@ -27,12 +25,11 @@ from edge_wam.sim import kokoro, tasks
 from edge_wam.sim.speakers import stop_word
 from edge_wam.train import stop_voices
 from edge_wam.train.stop_voices import Utterance, cut
-from edge_wam.train.stop_words import Talk, pieces, with_stop
+from edge_wam.train.stop_words import Talk, with_stop
 
 SEED = 7
 SENTENCES = 12_000  # Kokoro's, of which one in eight is for choosing
 _COMMANDS = 90_000  # from here on all but STOPs are commands: "盘子上" is like 停 in some voices
-_WRITTEN = 140_000  # their numbers
 _LONGEST = {"en": 26, "zh": 8}  # characters; of longer ones a fifth is said
 _PIECE_S = 4.0  # of a prompt
 
@@ -72,27 +69,6 @@ def say_kokoro(folder: Path, first: int, every: int) -> None:
             manner = them.drawn(language, rng) if rng.random() < 0.6 else None
         try:
             said = them.say(text, language, voice, speed, mark, manner)
-            _keep(path, cut(said.samples, said.stop_end))
-        except VoiceError:
-            continue
-
-
-def read_kokoro(folder: Path, texts: Path, first: int, every: int) -> None:
-    """Every `every`-th piece, from `first` on, of a folder's texts (*.u8), in voices that may be trained on.
-    VoiceError if there is none."""
-    them, rng = kokoro.opened(), np.random.default_rng([SEED, _WRITTEN])
-    found = pieces((path.read_text("utf-8", "replace") for path in sorted(texts.glob("*.u8"))), rng)
-    if not found:
-        raise VoiceError(f"expected English in *.u8 of {texts}, found none")
-    for i in tqdm(range(first, len(found), every), desc="written", unit="piece"):
-        path = folder / f"kokoro-en-{_WRITTEN + i:05d}.npz"
-        if path.exists():
-            continue
-        rng = np.random.default_rng([SEED, _WRITTEN + i])
-        voice, speed = them.drawn("en", rng), float(rng.uniform(0.75, 1.45))
-        manner = them.drawn("en", rng) if rng.random() < 0.6 else None
-        try:
-            said = them.say(found[i], "en", voice, speed, stop_word(found[i], "en"), manner)
             _keep(path, cut(said.samples, said.stop_end))
         except VoiceError:
             continue
@@ -158,17 +134,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("who", choices=("kokoro", "written", "festival", "prompts"))
+    parser.add_argument("who", choices=("kokoro", "festival", "prompts"))
     parser.add_argument("--out", type=Path, default=Path("runs/stop/people"))
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--every", type=int, default=1)
-    parser.add_argument("--texts", type=Path, default=Path("/usr/share/games/fortunes"))
     parser.add_argument("--sounds", type=Path, default=Path("/usr/share/asterisk/sounds"))
     args = parser.parse_args()
     if args.who == "kokoro":
         say_kokoro(args.out, args.first, args.every)
-    elif args.who == "written":
-        read_kokoro(args.out, args.texts, args.first, args.every)
     elif args.who == "festival":
         say_festival(args.out)
     else:

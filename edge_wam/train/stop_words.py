@@ -7,9 +7,8 @@ None of it is what `edge-wam bench voice` says: its STOP sentences, near misses,
 from __future__ import annotations
 
 import functools
-import itertools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -220,22 +219,6 @@ def dictionary() -> tuple[list[str], list[str]]:
         if re.search(r"(T|S) (AA|AO|AH) (P|B|K|T)|S T A[AOEH]|(AA|AO) P|S P AA T", sounds):
             like.append(word)
     return every, like
-
-
-def pieces(texts: Iterable[str], rng: np.random.Generator) -> list[str]:
-    """What people have written, in pieces of one breath, in any order: of three one has STOP in it, one what
-    shares sounds with it (while there is any), one is any. Without pocketsphinx's dictionary none."""
-    every, like = map(set, dictionary())
-    kinds: list[set[str]] = [set(), set(), set()]
-    for piece in (
-        piece for text in texts for piece in re.split(r"[^a-z' ]+", re.sub(r"\s", " ", text.lower()))
-    ):
-        words = piece.strip(" '").split()
-        if 3 <= len(words) <= 9 and len(piece) <= 45 and every.issuperset(w for w in words if w != "stop"):
-            kinds[0 if "stop" in words else 1 if like.intersection(words) else 2].add(" ".join(words))
-    drawn = [list(rng.permutation(sorted(kind))) for kind in kinds]
-    mixed = (piece for three in itertools.zip_longest(*drawn) for piece in three if piece is not None)
-    return [str(piece) for piece in mixed if str(piece) not in _STOPS_IN["en"]]
 
 
 class Talk:
