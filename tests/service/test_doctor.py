@@ -32,6 +32,7 @@ def test_the_simulated_robot_is_well_and_says_so_line_by_line(capsys):
     assert findings["servo bus"] == {"what": "servo bus", "state": "ok", "text": "simulated"}
 
 
+@pytest.mark.slow
 def test_one_thing_that_fails_fails_the_whole_and_is_named(capsys):
     assert main(["doctor", "--set", "robot.port=/dev/nowhere"]) == 1
     out = capsys.readouterr().out

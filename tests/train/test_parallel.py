@@ -122,6 +122,7 @@ def test_a_gpu_that_is_not_there_is_named(monkeypatch):
 # --- the trainer in a team ------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_trainer_in_two_processes_stopped_and_resumed_ends_like_one_of_two_shares(
     together, drawn_data, tmp_path
 ):
