@@ -82,6 +82,7 @@ def test_what_is_no_command_is_rejected(recogniser, hear, say, voice):
     assert sum(words.final for words, _ in news) >= len(NO_COMMANDS) // 2  # it did listen
 
 
+@pytest.mark.slow
 def test_a_colour_that_is_none_is_seldom_taken_for_one_that_is(recogniser, hear, say):
     news = hear(recogniser, *(say("mandarin-f3", text) for text in NO_COLOURS))
     assert len(commands_in(news)) <= len(NO_COLOURS) // 2  # 0 found; 1 to 2 in a little noise

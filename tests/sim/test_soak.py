@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from edge_wam import loop
 from edge_wam.act.guard import Limited
 from edge_wam.cli import main
@@ -37,6 +39,7 @@ def test_an_unsafe_goal_is_found(capsys, monkeypatch):
     assert told["unsafe"] > 0
 
 
+@pytest.mark.slow
 def test_a_minute_of_faults_of_dynamixel_servos(capsys):
     code, told = soaked(capsys, hours=0.015, seed=3, servos="dynamixel")
     assert (code, told["servos"], told["unsafe"], told["missed"]) == (0, "dynamixel", 0, 0)

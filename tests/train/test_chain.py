@@ -13,6 +13,8 @@ from edge_wam.think.policy import features_of
 from edge_wam.train import chain, flow
 from edge_wam.train.weights import load
 
+pytestmark = pytest.mark.slow  # they train
+
 
 @pytest.fixture(scope="module")
 def shipped(model_folder):

@@ -16,6 +16,8 @@ from edge_wam.train.dataset import Episodes, make_features
 from edge_wam.train.model import CONFIGS, WorldActionModel
 from edge_wam.train.teacher import trained
 
+pytestmark = pytest.mark.slow  # they train
+
 STEPS = 4
 
 

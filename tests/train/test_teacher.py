@@ -25,6 +25,8 @@ from edge_wam.train.teacher import (
     trained,
 )
 
+pytestmark = pytest.mark.slow  # they train
+
 
 def wishes(data, out):
     """What the command line would say."""
@@ -68,7 +70,6 @@ def straight(drawn_data, tmp_path_factory):
     return trainer, first
 
 
-@pytest.mark.slow
 def test_a_stopped_run_ends_bit_for_bit_like_one_that_was_not(straight, arguments):
     Trainer("joint", arguments).run(until=2)
     resumed = Trainer("joint", arguments)
@@ -143,7 +144,6 @@ def test_without_imagination_its_part_of_the_model_does_not_move(arguments):
     assert not any("video" in line for line in lines)
 
 
-@pytest.mark.slow
 def test_the_joint_mask_is_trained_and_judged_by_the_same_trainer(arguments):
     arguments.coupling, arguments.steps = "joint", 2
     trainer = Trainer("joint", arguments)
@@ -180,7 +180,6 @@ def test_what_has_no_label_costs_nothing():
     assert float(labelled_loss(ours.detach(), torch.full((2, 2), torch.nan))) == 0
 
 
-@pytest.mark.slow
 def test_a_reader_reads_what_it_never_heard(arguments):
     """Held-out phrasings of every command, and every phrase of the held-out pairs: 114 sentences."""
     arguments.steps, arguments.batch, arguments.lr = 500, 64, 3e-3
