@@ -33,7 +33,7 @@ demo: system $(DEMO)  ## install (no torch), then pick up a cube as told; ARGS='
 test: system $(TEST) $(VOICE) $(SIMILAR) $(LEROBOT)/.made  ## install everything (torch too), then run the tests (but the long ones); ARGS go to pytest
 	@$(BIN)/python -m pytest $(ARGS)
 
-test-slow: system $(TEST) $(VOICE) $(SIMILAR) $(LEROBOT)/.made  ## the tests that take longer than ten seconds each (8 min)
+test-slow: system $(TEST) $(VOICE) $(SIMILAR) $(LEROBOT)/.made  ## the long tests, and all that train (15 min)
 	@$(BIN)/python -m pytest -m slow $(ARGS)
 
 test-converters: system $(TEST) $(CONVERTERS)/.made  ## Torch-TensorRT's converters and TensorRT's builder over the shipped models, without a GPU (2 min)
