@@ -138,7 +138,7 @@ class Appliance:
         """Tell the stage something (box/stage.py)."""
         with socket.socket(socket.AF_UNIX) as line:
             line.settimeout(START_S)
-            line.connect(f"/proc/{self.box.pid}/root/run/stage/socket")
+            line.connect(os.path.join("/proc", str(self.box.pid), "root", "run/stage/socket"))
             line.sendall(" ".join(words).encode())
             line.shutdown(socket.SHUT_WR)
             answer = json.loads(b"".join(iter(lambda: line.recv(4096), b"")))
