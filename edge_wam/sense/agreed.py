@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from edge_wam.sense.doubt import Judge
 from edge_wam.sense.grammar import UNKNOWN, Grammar
 from edge_wam.sense.sound import Block
 from edge_wam.types import Words
@@ -14,11 +15,14 @@ _SURE_S = 0.4  # how much longer the other ear may take to be sure
 
 class Recogniser(Protocol):
     """Turns blocks of sound into words. name: for people. known_s: how long after a STOP it may come to know
-    of it."""
+    of it. judge: who knows whether something was a STOP, if it has one."""
 
     name: str
     grammar: Grammar
     known_s: float
+
+    @property
+    def judge(self) -> Judge | None: ...
 
     def hear(self, block: Block) -> list[Words]: ...
     def expect_reply(self, asked: bool) -> None:

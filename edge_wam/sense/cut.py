@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from edge_wam.sense.agreed import Agreed, Recogniser
+from edge_wam.sense.doubt import Judge
 from edge_wam.sense.ends import FRAME_BYTES, FRAME_S, Ends, silero
 from edge_wam.sense.grammar import UNKNOWN
 from edge_wam.sense.later import Later, Rests
@@ -34,8 +35,8 @@ class Guess(NamedTuple):
     score: float
 
 
-class Decoder(Protocol):
-    """What an utterance says. `name` is for people."""
+class Decoder(Judge, Protocol):
+    """What an utterance says; and whether there was a STOP. `name` is for people."""
 
     name: str
 
@@ -66,6 +67,7 @@ class CutRecogniser:
     def __init__(self, decoder: Decoder, stop: Recogniser) -> None:
         """VoiceError if the voice detector is missing."""
         self.grammar, self.known_s, self.stop = stop.grammar, stop.known_s, Agreed(stop)
+        self.judge = decoder
         self.later: Later[_Cut, str] = Later(decoder.text)
         other = "" if decoder.name == stop.name else f", and {stop.name} for STOP"
         self.name = decoder.name + other

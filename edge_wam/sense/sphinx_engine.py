@@ -188,6 +188,7 @@ class SphinxRecogniser:
     """
 
     known_s = 0.5
+    judge = None
 
     def __init__(
         self, language: str, phrases: Iterable[str], beside: Beside = _NOTHING, apart: bool = False

@@ -36,7 +36,7 @@ STEP_S = STRIDE * HOP / RATE_HZ
 _AGAIN_S = 1.0  # one word is told once
 STOP_MODEL = "models/stop"
 WEIGHTS, MANIFEST = "weights.safetensors", "spotter.toml"
-FORMAT = 3
+FORMAT = 4
 LANGUAGES = ("en", "zh")  # the order of the network's outputs
 
 
@@ -151,12 +151,15 @@ class Network:
 
 class Model(NamedTuple):
     """What lies in models/stop. By language, of probability: thresholds, to tell a STOP; possible, below
-    which what others take for a STOP is none."""
+    which what others take for a STOP is none. Where there is a judge (doubt.py): asked, from where on it is
+    asked; sure, to tell a STOP without it."""
 
     arrays: dict[str, Array]
     dilations: tuple[int, ...]
     thresholds: dict[str, float]
     possible: Mapping[str, float] = MappingProxyType({})
+    asked: Mapping[str, float] = MappingProxyType({})
+    sure: Mapping[str, float] = MappingProxyType({})
 
 
 def load(folder: Path) -> Model:
@@ -167,10 +170,9 @@ def load(folder: Path) -> Model:
         dilations = tuple(int(d) for d in table.numbers("dilations"))
         part = table.table("thresholds")
         thresholds = {language: part.number(language, low=0.01, high=0.9999) for language in LANGUAGES}
-        part = table.table("possible")
-        possible = {
-            language: part.number(language, low=1e-6, high=limit) for language, limit in thresholds.items()
-        }
+        possible, asked = (_below(thresholds, table.table(name)) for name in ("possible", "asked"))
+        part = table.table("sure")
+        sure = {language: part.number(language, low=asked[language], high=0.9999) for language in LANGUAGES}
         table.done()
         arrays = _arrays(folder / WEIGHTS)
         Network(arrays, dilations)
@@ -180,7 +182,11 @@ def load(folder: Path) -> Model:
             f"voice.stop_spotter: {folder}: {reason}; try: git checkout {STOP_MODEL}, or "
             "--set voice.stop_spotter=false"
         ) from error
-    return Model(arrays, dilations, thresholds, possible)
+    return Model(arrays, dilations, thresholds, possible, asked, sure)
+
+
+def _below(limits: dict[str, float], part: tomlfile.Table) -> dict[str, float]:
+    return {language: part.number(language, low=1e-6, high=limit) for language, limit in limits.items()}
 
 
 def _arrays(path: Path) -> dict[str, Array]:
@@ -195,19 +201,20 @@ def _arrays(path: Path) -> dict[str, Array]:
 
 
 class Spotter:
-    """Listens for STOP in one language, and tells each once. possible_s: when one was last possible, at the
-    end of that block."""
+    """Listens for STOP in one language, and tells each once. possible_s and likely_s: when one was last
+    possible, and likely enough to ask a judge, at the end of that block."""
 
-    def __init__(self, model: Model, language: str, threshold: float = 0.0) -> None:
-        """threshold: of probability; 0: the model's own."""
+    def __init__(self, model: Model, language: str, threshold: float = 0.0, judged: bool = False) -> None:
+        """threshold: of probability; 0: the model's own. judged: there is a judge."""
         self._features, self._network = Features(), Network(model.arrays, model.dilations)
         self._column = LANGUAGES.index(language)
-        threshold = threshold or model.thresholds[language]
+        threshold = threshold or (model.sure if judged else model.thresholds)[language]
         self._logit = logit_of(threshold)
         possible = model.possible.get(language)
         self._possible = -math.inf if possible is None else logit_of(possible)
+        self._likely = logit_of(model.asked[language]) if judged else math.inf
         self._quiet_steps = 0
-        self.possible_s = -math.inf
+        self.possible_s = self.likely_s = -math.inf
 
     def hear(self, block: Block) -> bool:
         """Feed a block; whether a STOP was heard in it."""
@@ -216,6 +223,8 @@ class Spotter:
             found |= self.fires(float(logit))
             if logit > self._possible:
                 self.possible_s = block.t_s
+            if logit > self._likely:
+                self.likely_s = block.t_s
         return found
 
     def steps(self, samples: SoundArray) -> Array:

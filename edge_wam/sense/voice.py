@@ -11,24 +11,23 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from edge_wam.errors import VoiceError
 from edge_wam.mailbox import Mailbox
 from edge_wam.messages import HEARD, STATE, HeardWriter, read_state
 from edge_wam.process import Life
-from edge_wam.sense.agreed import Agreed, Recogniser
+from edge_wam.sense.agreed import Recogniser
 from edge_wam.sense.button import push_to_talk, source_of
-from edge_wam.sense.cut import CutRecogniser
 from edge_wam.sense.dialogue import Dialogue, Reply
 from edge_wam.sense.engines import ENGINES
 from edge_wam.sense.grammar import UNKNOWN, Beside
 from edge_wam.sense.keeping import SoundKeeper
+from edge_wam.sense.listener import Listener, Spoken
 from edge_wam.sense.similar import LateProposer, lacking
 from edge_wam.sense.sound import Block, SoundSource
 from edge_wam.sense.speaker import Speaker
@@ -43,7 +42,6 @@ from edge_wam.types import Words
 
 _NOTHING = Beside()
 _POLL_S = 0.2
-_ONE_STOP_S = 1.0  # what two ears hear within it is one STOP, and no sentence that ends in it is obeyed
 _SILENT_S = 3.0  # a sound source that gives nothing, not even silence, for so long is gone
 
 
@@ -73,13 +71,6 @@ class VoiceSettings:
     talk_box: str = ""
     whisper_model: str = ""
     spotter: str = ""
-
-
-class Spoken(NamedTuple):
-    """What was heard and whether it means STOP."""
-
-    words: Words
-    stop: bool
 
 
 def open_recogniser(
@@ -123,14 +114,17 @@ def open_recogniser(
     )
 
 
-def open_spotter(folder: str, language: str, say: Callable[[str], None]) -> Spotter | None:
-    """The ear for STOP alone; None if there is no folder, or it does not know the language, which is said."""
+def open_spotter(
+    folder: str, language: str, say: Callable[[str], None], judged: bool = False
+) -> Spotter | None:
+    """The ear for STOP alone; None if there is no folder, or it does not know the language, which is said.
+    judged: see Spotter."""
     if not folder:
         return None
     if language not in LANGUAGES:
         say(f"voice.stop_spotter: knows {', '.join(LANGUAGES)}, not '{language}'; the recogniser hears STOP")
         return None
-    return Spotter(load(Path(folder)), language)
+    return Spotter(load(Path(folder)), language, judged=judged)
 
 
 def open_waker(word: str, say: Callable[[str], None]) -> Waker | None:
@@ -150,60 +144,6 @@ def describe(recogniser: Recogniser) -> str:
     return (
         f"listening with {recogniser.name}: {len(grammar.phrases)} phrases ({grammar.language}), STOP: {stop}"
     )
-
-
-class Listener:
-    """A recogniser, and what of its results is news: final ones, and the first sign of a STOP.
-
-    A partial STOP is told at once, and it stays: what that utterance ends as is told as STOP too,
-    whatever words it is then thought to be. Who said stop does not want the arm to move. The same holds for
-    what the spotter hears; it knows no utterances, so its STOP covers what ends within a second of it. What
-    the waker hears is news to whoever asks it.
-
-    In people's talk a recogniser that knows few words hears many a STOP. So where there is a spotter it has a
-    say in that, too (agreed.py).
-    """
-
-    def __init__(
-        self, recogniser: Recogniser, spotter: Spotter | None = None, waker: Waker | None = None
-    ) -> None:
-        self._recogniser, self._spotter, self._waker = recogniser, spotter, waker
-        self._words = Agreed(recogniser)
-        self._stopped = False  # STOP was heard in this utterance
-        self._heard_s = self._spotted_s = -math.inf  # STOP, by the one ear and by the other
-        if spotter is not None:
-            self._words.possible = functools.partial(_possible, spotter, recogniser.known_s)
-            if isinstance(recogniser, CutRecogniser):  # it drops what was said before a STOP, at once
-                recogniser.stop.possible = self._words.possible
-
-    def hear(self, block: Block) -> list[Spoken]:
-        """Feed a block; the news, oldest first."""
-        news = []
-        if self._waker is not None:
-            self._waker.hear(block)
-        if self._spotter is not None and self._spotter.hear(block):
-            self._spotted_s = block.t_s
-            if block.t_s > self._heard_s + _ONE_STOP_S:
-                grammar = self._recogniser.grammar
-                words = Words(grammar.stop_words[0], block.t_s, 0.0, False, grammar.language)
-                news.append(Spoken(words, True))
-        for words, stop in self._words.hear(block):
-            if words.final:
-                stop = stop or self._stopped or words.t_s < self._spotted_s + _ONE_STOP_S
-                news.append(Spoken(words, stop))
-                self._heard_s = max(self._heard_s, words.t_s) if stop else self._heard_s
-                self._stopped = False
-            elif stop and not self._stopped:
-                self._stopped, self._heard_s = True, block.t_s
-                if block.t_s > self._spotted_s + _ONE_STOP_S:
-                    news.append(Spoken(words, True))
-        return news
-
-
-def _possible(spotter: Spotter, known_s: float, words: Words) -> bool:
-    """Whether the spotter could have heard a STOP in these words, if they are told at most so late."""
-    begin_s = words.t_s if math.isnan(words.since_s) else words.since_s
-    return spotter.possible_s > begin_s - known_s
 
 
 def voice_main(
@@ -259,7 +199,8 @@ def voice_main(
         sound.start()
         life.ready()
         talk = Talk(recogniser, dialogue, speaker, writer, say, keeper.keep if keeper else None)
-        listener = Listener(recogniser, open_spotter(settings.spotter, language, say), waker)
+        spotter = open_spotter(settings.spotter, language, say, recogniser.judge is not None)
+        listener = Listener(recogniser, spotter, waker)
         listen(sound, listener, talk.hear, life.wait, keeper.feed if keeper else None)
 
 

@@ -26,6 +26,7 @@ _NEEDED = ("model.bin", "config.json", "tokenizer.json", "vocabulary.txt")
 _FRAMES = 1500  # of 10 ms; with 1000 and less it says sentences twice
 _BEAM, _BEST = 5, 3
 _MOST_TOKENS = 30  # a command has up to 14
+_GLIMPSE_FRAMES, _GLIMPSE_TOKENS = 300, 10  # of at most 3 s; that it says sentences twice does no harm there
 _NO_PROBABILITY = 1e-30
 _TRY = "try: pip install 'edge-wam[whisper]'"
 
@@ -83,9 +84,15 @@ class Whisper:
         except ImportError as error:
             raise VoiceError(f"voice.engine 'whisper' needs the faster-whisper package; {_TRY}") from error
         try:
-            # One thread: the cores belong to others. local_files_only: by a name it would download.
+            # One thread each: the cores belong to others. Two workers: a glimpse waits for no utterance.
+            # local_files_only: by a name it would download.
             self._model = WhisperModel(
-                str(folder), device="cpu", compute_type="int8", cpu_threads=1, local_files_only=True
+                str(folder),
+                device="cpu",
+                compute_type="int8",
+                cpu_threads=1,
+                num_workers=2,
+                local_files_only=True,
             )
         except Exception as error:  # CTranslate2 raises nothing narrower
             raise VoiceError(f"whisper cannot load {folder} ({error}); is it whole? {_TRY}") from error
@@ -105,6 +112,21 @@ class Whisper:
         for text in dict.fromkeys([free, led[0], held[0]]):
             texts |= dict.fromkeys(also(text))
         return Guesses(free, tuple(Guess(text, self._score(encoded, text)) for text in texts if text))
+
+    def glimpse(self, sound: SoundArray) -> tuple[list[str], float]:
+        """(N,) samples, at most 3 s: the likeliest things said in it; how likely it is that nobody spoke."""
+        mel = self._model.feature_extractor(sound.astype(np.float32) / 32768)
+        encoded = self._model.encode(self._fitted(mel, _GLIMPSE_FRAMES))
+        found = self._model.model.generate(
+            encoded,
+            [self._plain],
+            beam_size=_BEAM,
+            num_hypotheses=_BEST,
+            max_length=len(self._plain) + _GLIMPSE_TOKENS,
+            return_no_speech_prob=True,
+        )[0]
+        texts = [plain(self._tokens.decode(ids)) for ids in found.sequences_ids]
+        return texts, float(found.no_speech_prob)
 
     def _said(self, encoded: Any, prompt: list[int], count: int, none: list[int]) -> list[str]:
         """The likeliest sentences. none: tokens that may not be in them (-1: the model's own list)."""

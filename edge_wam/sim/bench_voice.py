@@ -16,19 +16,16 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from edge_wam import manifest as manifests
 from edge_wam.errors import VoiceError
 from edge_wam.sense.agreed import Recogniser
-from edge_wam.sense.cut import CutRecogniser
 from edge_wam.sense.dialogue import Dialogue
 from edge_wam.sense.grammar import Grammar, make_grammar
-from edge_wam.sense.later import Later
 from edge_wam.sense.sound import Block
-from edge_wam.sense.sphinx_engine import SphinxRecogniser
 from edge_wam.sense.understand import Understanding
 from edge_wam.sense.voice import open_recogniser, open_spotter
 from edge_wam.sense.vosk_engine import find_model
@@ -170,6 +167,7 @@ class Deaf:
     """A recogniser that hears nothing: beside it the spotter is alone."""
 
     known_s = 0.0
+    judge = None
 
     def __init__(self, language: str, phrases: Sequence[str]) -> None:
         self.name = "nobody"
@@ -211,26 +209,13 @@ def listen(job: Job, task: Task) -> Listened:
             *(entrant.engine, language, manifest.phrases(language), job.vosk_model, understanding.beside()),
             understanding=understanding,
         )
-    beside = list(_beside(recogniser))
-    for later in beside:
-        later.in_time_of_sound = True
-    spotter = open_spotter(job.spotter, language, print)
+    spotter = open_spotter(job.spotter, language, print, recogniser.judge is not None)
     found = converse(tape, recogniser, Dialogue(understanding, language), obey, spotter=spotter)
-    found = found._replace(cpu_s=found.cpu_s + sum(later.beside_s for later in beside))
     if condition is None:
         quiet = hush(found, obey, entrant.name, task.background)
         return Listened(entrant.name, (), quiet, found.seconds, found.cpu_s)
     outcomes = judge(found, obey, entrant.name, condition.name, who)
     return Listened(entrant.name, outcomes, None, found.seconds, found.cpu_s)
-
-
-def _beside(recogniser: Recogniser) -> Iterator[Later[Any, Any]]:
-    """What it, and its ear for STOP, understand beside."""
-    if isinstance(recogniser, CutRecogniser):
-        yield recogniser.later
-        yield from _beside(recogniser.stop.recogniser)
-    elif isinstance(recogniser, SphinxRecogniser):
-        yield recogniser.later
 
 
 def run(job: Job, todo: Sequence[Task], workers: int, progress: bool = True) -> Iterator[Listened]:

@@ -12,16 +12,20 @@ from __future__ import annotations
 
 import bisect
 import time
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from edge_wam.sense.agreed import Recogniser
+from edge_wam.sense.cut import CutRecogniser
 from edge_wam.sense.dialogue import Dialogue, Reply, Sign
+from edge_wam.sense.later import Later
+from edge_wam.sense.listener import Listener
 from edge_wam.sense.sound import BLOCK_SAMPLES, RATE_HZ, Block
+from edge_wam.sense.sphinx_engine import SphinxRecogniser
 from edge_wam.sense.spotter import Spotter
-from edge_wam.sense.voice import Listener, Talk
+from edge_wam.sense.voice import Talk
 from edge_wam.sim.corpus import Tape, Utterance
 from edge_wam.types import Words
 
@@ -96,7 +100,8 @@ def converse(
     clock_s: Callable[[], float] = time.thread_time,
     spotter: Spotter | None = None,
 ) -> Conversation:
-    """The tape block by block, each at its own time but as fast as the machine can.
+    """The tape block by block, each at its own time but as fast as the machine can. What works beside tells
+    in the time of the sound, too.
 
     When news is out is the block's time plus what the machine needed for it (clock_s), blocks queueing behind
     a slow one as they would on the robot.
@@ -104,6 +109,9 @@ def converse(
     room = _Room(tape, dialogue, obey, recogniser.grammar.language)
     talk = Talk(recogniser, dialogue, room, room, lambda line: None)
     listener = Listener(recogniser, spotter)
+    beside = list(_beside(recogniser)) + ([listener.doubt.later] if listener.doubt else [])
+    for later in beside:
+        later.in_time_of_sound = True
     done_s, cpu_s = 0.0, 0.0
     heard: list[tuple[float, str]] = []
     while (block := room.block()) is not None:
@@ -116,9 +124,19 @@ def converse(
         for one in news:
             talk.hear(one)
     seconds = room.fed / RATE_HZ
+    cpu_s += sum(later.beside_s for later in beside)
     return Conversation(
         room.utterances(), tuple(room.told), tuple(room.questions), tuple(heard), seconds, cpu_s
     )
+
+
+def _beside(recogniser: Recogniser) -> Iterator[Later[Any, Any]]:
+    """What it, and its ear for STOP, understand beside."""
+    if isinstance(recogniser, CutRecogniser):
+        yield recogniser.later
+        yield from _beside(recogniser.stop.recogniser)
+    elif isinstance(recogniser, SphinxRecogniser):
+        yield recogniser.later
 
 
 class _Room:

@@ -14,6 +14,7 @@ around the word is left open.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import time
@@ -257,6 +258,7 @@ def look(data: Path, out: Path) -> None:
             )
 
 
+LIMITS = {"thresholds": 0.9, "possible": 0.02, "asked": 0.3, "sure": 0.95}  # see spotter.Model
 THRESHOLDS = (0.3, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99)
 
 
@@ -281,7 +283,7 @@ def _logits(ear: spotter.Spotter, sound: NDArray[np.int16]) -> NDArray[np.float3
     return np.concatenate([ear.steps(sound[at : at + piece]) for at in range(0, len(sound), piece)])
 
 
-def export(out: Path, model: Path, thresholds: dict[str, float], possible: dict[str, float]) -> None:
+def export(out: Path, model: Path, limits: dict[str, dict[str, float]]) -> None:
     """models/stop: the weights as sense/spotter.py reads them, and its manifest."""
     model.mkdir(parents=True, exist_ok=True)
     net = read(out)
@@ -289,8 +291,7 @@ def export(out: Path, model: Path, thresholds: dict[str, float], possible: dict[
     content: dict[str, tomlfile.Value] = {
         "format": spotter.FORMAT,
         "dilations": list(net.dilations),
-        "possible": possible,
-        "thresholds": thresholds,
+        **limits,
     }
     (model / spotter.MANIFEST).write_text(
         tomlfile.dumps(content, "STOP spotter: sense/spotter.py, README.md")
@@ -309,9 +310,8 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=20.0)
     parser.add_argument("--steps", type=int, default=3_000)
     parser.add_argument("--seed", type=int, default=0)
-    for language in LANGUAGES:
-        parser.add_argument(f"--threshold-{language}", type=float, default=0.9)
-        parser.add_argument(f"--possible-{language}", type=float, default=0.02)
+    for language, (name, usual) in itertools.product(LANGUAGES, LIMITS.items()):
+        parser.add_argument(f"--{name}-{language}", type=float, default=usual)
     args = parser.parse_args()
     if args.what == "train":
         train(args.data, args.out, args.steps, args.seed)
@@ -320,11 +320,8 @@ def main() -> None:
     elif args.what == "quiet":
         quiet(args.out, args.people, args.minutes, args.seed)
     else:
-        thresholds, possible = (
-            {language: getattr(args, f"{name}_{language}") for language in LANGUAGES}
-            for name in ("threshold", "possible")
-        )
-        export(args.out, args.model, thresholds, possible)
+        limits = {name: {one: getattr(args, f"{name}_{one}") for one in LANGUAGES} for name in LIMITS}
+        export(args.out, args.model, limits)
 
 
 if __name__ == "__main__":

@@ -16,9 +16,9 @@ import pytest
 from edge_wam.clock import ManualClock
 from edge_wam.sense.agreed import Recogniser
 from edge_wam.sense.cut import CutRecogniser
+from edge_wam.sense.listener import Listener, Spoken
 from edge_wam.sense.sound import BLOCK_S, RATE_HZ, SoundArray
 from edge_wam.sense.sphinx_engine import SphinxRecogniser
-from edge_wam.sense.voice import Listener, Spoken
 from edge_wam.sense.wav import read_wav
 from edge_wam.sim.microphone import SimMicrophone
 

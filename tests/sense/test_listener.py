@@ -7,15 +7,15 @@ import pytest
 
 from edge_wam.sense.cut import CutRecogniser
 from edge_wam.sense.grammar import make_grammar
+from edge_wam.sense.listener import Listener
 from edge_wam.sense.sound import Block
-from edge_wam.sense.voice import Listener
 from edge_wam.types import Words
 
 
 class Script:
     """A recogniser that says what it was given, each at its time."""
 
-    name, known_s = "a script", 1.5
+    name, known_s, judge = "a script", 1.5, None
 
     def __init__(self, *lines):
         self.grammar = make_grammar("en", ["go home"], lambda word: True, list, "the test")
@@ -33,7 +33,7 @@ class Fires:
 
     def __init__(self, *times, possible=None):
         self._times, self._possible = times, possible
-        self.possible_s = -math.inf
+        self.possible_s = self.likely_s = -math.inf
 
     def hear(self, block):
         if self._possible is None or block.t_s in (*self._times, *self._possible):
@@ -154,12 +154,15 @@ def test_a_stop_that_was_unheard_before_it_was_possible_is_none():
 
 
 class Undecided:
-    """A decoder that makes nothing of anything."""
+    """A decoder that makes nothing of anything, and is asked nothing."""
 
-    name = "undecided"
+    name, outranks = "undecided", False
 
     def text(self, sound, asked):
         return ""
+
+    def says_stop(self, sound):
+        pytest.fail("asked")
 
 
 def test_a_stop_that_ends_as_other_words_lets_the_next_one_through():

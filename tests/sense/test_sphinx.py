@@ -7,10 +7,10 @@ import pytest
 
 from edge_wam.clock import ManualClock
 from edge_wam.sense.later import Later
+from edge_wam.sense.listener import Listener
 from edge_wam.sense.sound import BLOCK_S, RATE_HZ
 from edge_wam.sense.sphinx_engine import SphinxRecogniser, open_understanding
 from edge_wam.sense.understand import Understanding
-from edge_wam.sense.voice import Listener
 from edge_wam.sense.wav import read_wav
 from edge_wam.sim import tasks
 from edge_wam.sim.microphone import SimMicrophone, sample

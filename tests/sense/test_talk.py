@@ -6,7 +6,8 @@ import pytest
 from talker import LEFT, RED, Person
 
 from edge_wam.sense.dialogue import ANSWER_S, Sign
-from edge_wam.sense.voice import Spoken, Talk
+from edge_wam.sense.listener import Spoken
+from edge_wam.sense.voice import Talk
 from edge_wam.types import Words
 
 

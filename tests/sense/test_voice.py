@@ -11,10 +11,11 @@ from edge_wam.mailbox import Mailbox, private_name
 from edge_wam.messages import HEARD, HeardReader, HeardWriter
 from edge_wam.sense import vosk_engine
 from edge_wam.sense.grammar import Beside, key, make_grammar
+from edge_wam.sense.listener import Listener
 from edge_wam.sense.sound import RATE_HZ, Block
 from edge_wam.sense.sphinx_network import network, smallest
 from edge_wam.sense.understand import Act, Understanding
-from edge_wam.sense.voice import Listener, describe, listen, open_recogniser
+from edge_wam.sense.voice import describe, listen, open_recogniser
 from edge_wam.sense.wav import read_wav
 from edge_wam.sim import tasks
 from edge_wam.sim.microphone import SAMPLES, SimMicrophone, sample

@@ -12,9 +12,10 @@ from test_push import listening
 
 from edge_wam.sense import waker as ears
 from edge_wam.sense.dialogue import ANSWER_S, Dialogue, Reply, Sign
+from edge_wam.sense.listener import Listener
 from edge_wam.sense.sound import BLOCK_SAMPLES, RATE_HZ, Block
 from edge_wam.sense.understand import Understanding
-from edge_wam.sense.voice import Listener, open_recogniser, open_waker
+from edge_wam.sense.voice import open_recogniser, open_waker
 from edge_wam.sense.waker import PACKAGE, WAKE_WORDS, Waker
 from edge_wam.sense.wav import write_wav
 from edge_wam.sim import tasks

@@ -26,7 +26,7 @@ class HandMade:
     """Hears a line at the first block that ends after its time; and in an answer of YES or NO what it says
     (or, hard of hearing, `no_is`), at its last block."""
 
-    name, known_s = "by hand", 1.5
+    name, known_s, judge = "by hand", 1.5, None
 
     def __init__(self, *lines, no_is="no"):
         known = {"stop", *" ".join(COMMANDS).split()}
