@@ -28,8 +28,9 @@ class Judge(Protocol):
 
     outranks: bool
 
-    def says_stop(self, sound: SoundArray) -> bool:
-        """(N,) samples, at most 1.6 s, the word at their end or about to end. Called on another thread."""
+    def says_stop(self, sound: SoundArray, heard: bool) -> bool:
+        """(N,) samples, at most 1.6 s, the word at their end or about to end. heard: two ears took it for one
+        already, so it only has to be one that may be. Called on another thread."""
         ...
 
 
@@ -46,7 +47,7 @@ class Doubt:
         """A STOP may just have been said. heard: two ears took it for one; then nobody waits for a judge who
         does not answer."""
         if self._t_s > self._asked_s + _NEXT_S:
-            self._asked_s, self._answered, self._heard = self._t_s, False, False
+            self._asked_s, self._answered, self._heard = self._t_s, False, heard
             self._look()
         self._heard |= heard
 
@@ -67,4 +68,4 @@ class Doubt:
 
     def _look(self) -> None:
         if not self._looking:
-            self._looking = self.later.put(None, self._t_s, self._sound)
+            self._looking = self.later.put(None, self._t_s, self._sound, self._heard)

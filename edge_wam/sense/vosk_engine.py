@@ -229,8 +229,9 @@ class VoskDecoder:
         commands, wide = (_best(ears[asked], sound) for ears in self._ears)
         return decide(commands, wide, self._meaning, self._grammar.is_stop, asked)
 
-    def says_stop(self, sound: SoundArray) -> bool:
+    def says_stop(self, sound: SoundArray, heard: bool) -> bool:
         """See doubt.Judge. 0.06 s of a core (AMD EPYC)."""
+        del heard
         self._stop.Reset()
         self._stop.AcceptWaveform(sound.tobytes())
         return self._grammar.is_stop(json.loads(self._stop.FinalResult())["text"])

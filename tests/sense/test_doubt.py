@@ -18,13 +18,14 @@ class Judge:
     name = "the judge"
 
     def __init__(self, *answers, outranks=True):
-        self.outranks, self._answers, self.shown = outranks, list(answers), []
+        self.outranks, self._answers, self.shown, self.told = outranks, list(answers), [], []
         self.awake = threading.Event()
         self.awake.set()
 
-    def says_stop(self, sound):
+    def says_stop(self, sound, heard):
         assert self.awake.wait(30)
         self.shown.append(sound)
+        self.told.append(heard)
         return self._answers.pop(0) if self._answers else False
 
     def text(self, sound, asked):
@@ -101,7 +102,12 @@ def test_a_recognisers_stop_waits_for_a_judge_who_knows_more():
     assert stop
     assert 3.0 < t_s < 3.2
     assert [one[2] for one in rest] == [True]  # what that utterance ended as
-    assert news_of(Doubts(), Judge(), PARTIAL, ENDED) == []
+    judge = Judge()
+    assert news_of(Doubts(), judge, PARTIAL, ENDED) == []
+    assert all(judge.told)
+    judge = Judge()
+    news_of(Doubts(likely=(3.0,)), judge)
+    assert not any(judge.told)
 
 
 def test_nor_is_what_was_said_before_a_denied_stop_dropped():

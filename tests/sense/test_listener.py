@@ -161,7 +161,7 @@ class Undecided:
     def text(self, sound, asked):
         return ""
 
-    def says_stop(self, sound):
+    def says_stop(self, sound, heard):
         pytest.fail("asked")
 
 

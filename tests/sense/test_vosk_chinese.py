@@ -116,6 +116,14 @@ def test_stop_acts_on_a_partial_result(recogniser, hear, say, text):
     assert not news[0].words.final
 
 
+def test_it_judges_whether_what_was_just_said_was_a_stop(recogniser, say):
+    judge = recogniser.judge
+    for _ in range(2):  # nothing is left of what was judged before
+        assert judge.says_stop(say("mandarin-f3", "停下"), False)
+        assert not judge.says_stop(read_wav(sample("zh", "pick_green"))[-25_600:], False)
+        assert not judge.says_stop(np.zeros(25_600, np.int16), False)
+
+
 @pytest.mark.slow
 def test_talk_seldom_stops_the_arm(recogniser, hear, say):
     """The ear for STOP cannot say "none of these": without decoys it hears STOP in most talk (7 of 9)."""

@@ -210,6 +210,35 @@ def test_stop_comes_at_once_and_what_was_said_before_it_is_not_done_after_it(
 
 
 @real
+def test_it_judges_whether_what_was_just_said_was_a_stop(recogniser, say):
+    judge = recogniser.judge
+    assert judge.says_stop(say("espeak-us", "stop"), False)
+    assert judge.says_stop(say("flite-rms", "please stop the arm"), False)
+    command, talk = read_wav(sample("en", "pick_red")), say("espeak-us", "let us go home before it gets dark")
+    pink = (3_000 * noise.pink(25_600, np.random.default_rng(0))).astype(np.int16)
+    for sound in (command[-25_600:], talk[-25_600:], np.zeros(25_600, np.int16), pink):
+        assert not judge.says_stop(sound, True)
+
+
+@real
+@pytest.mark.parametrize(
+    ("texts", "silence", "alone", "heard"),
+    [
+        (["stop it", "stop it now", "start it"], 0.3, True, True),
+        (["stop it", "stop it now", "start it"], 0.7, False, True),
+        (["red star", "red stop", "red stuff"], 0.3, False, True),
+        (["red star", "red start", "red stuff"], 0.1, False, False),
+    ],
+)
+def test_what_two_ears_took_for_stop_only_has_to_be_possible(
+    recogniser, monkeypatch, texts, silence, alone, heard
+):
+    judge = recogniser.judge
+    monkeypatch.setattr(judge._whisper, "glimpse", lambda sound: (texts, silence))
+    assert [judge.says_stop(np.zeros(9, np.int16), two) for two in (False, True)] == [alone, heard]
+
+
+@real
 def test_it_hears_on_a_thread_of_its_own(recogniser, hear):
     news = hear(recogniser, read_wav(sample("en", "pick_red")), fast=False)
     silence, until_s = np.zeros(8_000, np.int16), time.monotonic() + 60.0
