@@ -191,17 +191,28 @@ class SphinxRecogniser:
     judge = None
 
     def __init__(
-        self, language: str, phrases: Iterable[str], beside: Beside = _NOTHING, apart: bool = False
+        self,
+        language: str,
+        phrases: Iterable[str],
+        beside: Beside = _NOTHING,
+        apart: bool = False,
+        commands: bool = True,
     ) -> None:
         """apart: understand in a process beside, and let nobody wait for it; else each utterance at once.
-        VoiceError as of SphinxDecoder."""
+        commands: false where somebody else understands those, and this hears STOP as it is said and nothing
+        else, which is half the work. VoiceError as of SphinxDecoder."""
         phrases = tuple(phrases)
         self._decoder = SphinxDecoder(language, phrases, beside)
         self.name, self.grammar = self._decoder.name, self._decoder.grammar
         made = (language, phrases, beside)
-        understand: Callable[[bytes, bool], Understood] = (
-            Apart(open_understanding, *made, name="utterances") if apart else open_understanding(*made)
-        )
+        understand: Callable[[bytes, bool], Understood]
+        if not commands:
+            understand = _nothing
+        elif apart:
+            understand = Apart(open_understanding, *made, name="utterances")
+        else:
+            understand = open_understanding(*made)
+        self._commands = commands
         self.later: Later[_Ended, Understood] = Later(understand, at_once=not apart)
         self._ends = Ends(self._decoder.is_speech)
         self._frames = 0
@@ -271,6 +282,8 @@ class SphinxRecogniser:
         if not math.isnan(self._stop_s):
             since_s = min(t_s, self._stop_s)
             return [Words(self._partial, t_s, 1.0, True, self.grammar.language, since_s)]
+        if not self._commands:
+            return []
         ended = _Ended(begin_s, end_s, t_s, self._asked_then)
         if not self.later.put(ended, t_s, self._said, self._asked_then):
             self._rests.after(end_s)
@@ -286,6 +299,11 @@ class SphinxRecogniser:
         confidence = 0.0 if text.startswith(UNKNOWN) else 1.0
         since_s = min(ended.t_s, ended.t_s - (ended.end_s - ended.begin_s) + first_s)
         return Words(text, ended.t_s, confidence, True, self.grammar.language, since_s)
+
+
+def _nothing(said: bytes, asked: bool) -> Understood:
+    del said, asked
+    return Understood("", 0.0)
 
 
 def _read_dictionary(path: Path) -> list[str]:

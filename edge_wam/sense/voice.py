@@ -97,7 +97,7 @@ def open_recogniser(
         engine = "whisper" if is_installed(whisper_model) else "pocketsphinx"
     if engine == "whisper":
         stop = (
-            SphinxRecogniser(language, phrases, beside, apart)
+            SphinxRecogniser(language, phrases, beside, commands=False)
             if folder is None
             else VoskStop(folder, language, phrases, beside)
         )

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from edge_wam.clock import ManualClock
+from edge_wam.sense import sphinx_engine
 from edge_wam.sense.later import Later
 from edge_wam.sense.listener import Listener
 from edge_wam.sense.sound import BLOCK_S, RATE_HZ
@@ -134,3 +135,10 @@ def test_a_stop_ends_the_utterance_as_it_stands_without_understanding_it(say):
         ("stop", False, True),
         ("stop", True, True),
     ]
+
+
+def test_where_others_understand_commands_it_hears_stop_and_nothing_else(hear, say, monkeypatch):
+    monkeypatch.setattr(sphinx_engine, "open_understanding", lambda *made: pytest.fail("opened"))
+    ear = made(commands=False)
+    news = hear(ear, read_wav(sample("en", "pick_red")), say("flite-rms", "stop"))
+    assert [(words.final, stop) for words, stop in news] == [(False, True), (True, True)]
