@@ -35,8 +35,8 @@ class Judge:
 class Doubts(Fires):
     """A spotter that is sure at its times, and finds a STOP likely at others."""
 
-    def __init__(self, *times, likely=()):
-        super().__init__(*times)
+    def __init__(self, *times, likely=(), possible=None):
+        super().__init__(*times, possible=possible)
         self._likely = likely
 
     def hear(self, block):
@@ -108,6 +108,12 @@ def test_a_recognisers_stop_waits_for_a_judge_who_knows_more():
     judge = Judge()
     news_of(Doubts(likely=(3.0,)), judge)
     assert not any(judge.told)
+
+
+def test_one_that_the_spotter_finds_impossible_is_not_even_looked_at():
+    judge = Judge(True)
+    assert news_of(Doubts(possible=()), judge, PARTIAL, ENDED) == []
+    assert judge.shown == []
 
 
 def test_nor_is_what_was_said_before_a_denied_stop_dropped():
