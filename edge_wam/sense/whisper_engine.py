@@ -96,9 +96,9 @@ def open_whisper(setting: str, stop: Recogniser, understanding: Understanding) -
 
 def decide(guesses: Guesses, meaning: Callable[[str], Meaning], is_stop: Callable[[str], bool]) -> str:
     """What is taken for said: a sentence as it is; [unk] and a command, to be asked about; [unk] and what was
-    heard, for no command; '' for nothing. STOP is what was heard freely with such a word."""
+    heard, for no command; '' for nothing. STOP is what was heard freely with such a word, if one spoke."""
     if is_stop(guesses.free):
-        return guesses.free
+        return guesses.free if guesses.silence < _SILENCE else ""
     best: dict[Meaning, tuple[float, str]] = {}
     none = -np.inf
     for text, score in guesses.every:

@@ -32,10 +32,12 @@ _TRY = "try: pip install 'edge-wam[whisper]'"
 
 
 class Guesses(NamedTuple):
-    """free: what was heard without being led; every: sentences that it could be, free among them."""
+    """free: what was heard without being led; every: sentences that it could be, free among them; silence:
+    how likely it is that nobody spoke."""
 
     free: str
     every: tuple[Guess, ...]
+    silence: float = 0.0
 
 
 def find_model(setting: str = "", environment: str | None = None) -> Path:
@@ -106,39 +108,36 @@ class Whisper:
         """(N,) samples of one utterance. also: sentences to weigh beside one that was heard."""
         mel = self._model.feature_extractor(sound.astype(np.float32) / 32768)
         encoded = self._model.encode(self._fitted(mel, _FRAMES))
-        free = self._said(encoded, self._plain, 1, [-1])[0]
-        led, held = (self._said(encoded, self._led, _BEST, none) for none in ([-1], self._others))
+        (free,), silence = self._said(encoded, self._plain, 1, [-1])
+        led, held = (self._said(encoded, self._led, _BEST, none)[0] for none in ([-1], self._others))
         texts = dict.fromkeys([free, *led, *held])
         for text in dict.fromkeys([free, led[0], held[0]]):
             texts |= dict.fromkeys(also(text))
-        return Guesses(free, tuple(Guess(text, self._score(encoded, text)) for text in texts if text))
+        every = tuple(Guess(text, self._score(encoded, text)) for text in texts if text)
+        return Guesses(free, every, silence)
 
     def glimpse(self, sound: SoundArray) -> tuple[list[str], float]:
         """(N,) samples, at most 3 s: the likeliest things said in it; how likely it is that nobody spoke."""
         mel = self._model.feature_extractor(sound.astype(np.float32) / 32768)
         encoded = self._model.encode(self._fitted(mel, _GLIMPSE_FRAMES))
-        found = self._model.model.generate(
-            encoded,
-            [self._plain],
-            beam_size=_BEAM,
-            num_hypotheses=_BEST,
-            max_length=len(self._plain) + _GLIMPSE_TOKENS,
-            return_no_speech_prob=True,
-        )[0]
-        texts = [plain(self._tokens.decode(ids)) for ids in found.sequences_ids]
-        return texts, float(found.no_speech_prob)
+        return self._said(encoded, self._plain, _BEST, [-1], _GLIMPSE_TOKENS)
 
-    def _said(self, encoded: Any, prompt: list[int], count: int, none: list[int]) -> list[str]:
-        """The likeliest sentences. none: tokens that may not be in them (-1: the model's own list)."""
+    def _said(
+        self, encoded: Any, prompt: list[int], count: int, none: list[int], tokens: int = _MOST_TOKENS
+    ) -> tuple[list[str], float]:
+        """The likeliest sentences, and how likely it is that nobody spoke. none: tokens that may not be in
+        them (-1: the model's own list)."""
         found = self._model.model.generate(
             encoded,
             [prompt],
             beam_size=_BEAM,
             num_hypotheses=count,
-            max_length=len(prompt) + _MOST_TOKENS,
+            max_length=len(prompt) + tokens,
             suppress_tokens=none,
+            return_no_speech_prob=True,
         )[0]
-        return [plain(self._tokens.decode(ids)) for ids in found.sequences_ids]
+        texts = [plain(self._tokens.decode(ids)) for ids in found.sequences_ids]
+        return texts, float(found.no_speech_prob)
 
     def _score(self, encoded: Any, text: str) -> float:
         tokens = [self._tokens.encode(f" {text}")]

@@ -24,10 +24,10 @@ UNDERSTANDING = Understanding("en", [command.phrases["en"] for command in COMMAN
 PHRASES = [phrase for command in COMMANDS for phrase in command.phrases["en"]]
 
 
-def decided(free, **scores):
+def decided(free, silence=0.0, **scores):
     """scores: sentences with _ for a space, and how likely each is."""
     guesses = tuple(Guess(text.replace("_", " "), score) for text, score in scores.items())
-    return decide(Guesses(free, guesses), UNDERSTANDING.meaning, lambda text: "stop" in text.split())
+    return decide(Guesses(free, guesses, silence), UNDERSTANDING.meaning, lambda text: "stop" in text.split())
 
 
 def test_a_command_that_leads_and_was_written_is_done():
@@ -86,6 +86,12 @@ def test_other_words_for_one_command_do_not_compete():
 
 def test_stop_that_was_written_is_stop_whatever_else_it_could_be():
     assert decided("stop now", stop_now=-9.0, go_home=-1.0) == "stop now"
+
+
+def test_a_stop_that_nobody_said_is_none():
+    """What whisper writes where many people talk."""
+    assert decided("we have to stop", silence=0.48) == "we have to stop"
+    assert decided("we have to stop", silence=0.76) == ""
 
 
 def test_replies_are_weighed_like_commands():
