@@ -100,7 +100,7 @@ def test_what_is_no_model_is_refused_in_one_line(model, tmp_path):
     refused("'zh' is missing")
     (tmp_path / MANIFEST).write_text("more = 1\n" + text)
     refused("unknown key 'more'")
-    (tmp_path / MANIFEST).write_text(text.replace("[sure]\nen = 0.95", "[sure]\nen = 0.1"))
+    (tmp_path / MANIFEST).write_text(text.replace("[sure]\nen = 0.97", "[sure]\nen = 0.1"))
     refused(r"\[sure\]: en: expected")
     (tmp_path / MANIFEST).write_text(text.replace("[asked]\nen = 0.3", "[asked]\nen = 0.9"))
     refused(r"\[asked\]: en: expected")
