@@ -258,7 +258,7 @@ def look(data: Path, out: Path) -> None:
             )
 
 
-LIMITS = {"thresholds": 0.9, "possible": 0.02, "asked": 0.3, "sure": 0.95}  # see spotter.Model
+LIMITS = {"thresholds": 0.9, "possible": 0.05, "asked": 0.3, "sure": 0.95}  # see spotter.Model
 THRESHOLDS = (0.3, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99)
 
 
