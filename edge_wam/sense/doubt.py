@@ -38,7 +38,7 @@ class Doubt:
     """The sound of the last moments, and a judge who looks at it, on a thread. later: the looks."""
 
     def __init__(self, judge: Judge) -> None:
-        self.later: Later[None, bool] = Later(judge.says_stop)
+        self.later: Later[float, bool] = Later(judge.says_stop)
         self._sound: SoundArray = np.zeros(0, np.int16)
         self._t_s = self._asked_s = -math.inf
         self._looking = self._answered = self._heard = False
@@ -55,17 +55,17 @@ class Doubt:
         """Feed a block; whether by now a STOP is beyond doubt."""
         self._t_s = block.t_s
         self._sound = np.concatenate([self._sound, block.samples])[-_SAID_SAMPLES:]
-        found = [stop for _, stop in self.later.done(block.t_s)]
+        found = self.later.done(block.t_s)
         self._looking &= not found
-        self._answered |= bool(found)
+        self._answered |= any(asked_s == self._asked_s for asked_s, _ in found)
         since_s = block.t_s - self._asked_s
-        if any(found) or (self._heard and not self._answered and since_s > _PATIENCE_S):
+        if any(stop for _, stop in found) or (self._heard and not self._answered and since_s > _PATIENCE_S):
             self._asked_s, self._heard = block.t_s - _LOOKS_S, False  # no more looks at this one
             return True
-        if since_s < _LOOKS_S:
+        if since_s < (_LOOKS_S if self._answered else _PATIENCE_S):
             self._look()
         return False
 
     def _look(self) -> None:
         if not self._looking:
-            self._looking = self.later.put(None, self._t_s, self._sound, self._heard)
+            self._looking = self.later.put(self._asked_s, self._t_s, self._sound, self._heard)

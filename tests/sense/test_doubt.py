@@ -148,6 +148,29 @@ def test_a_judge_who_does_not_answer_is_waited_for_for_a_while():
     judge.awake.set()
 
 
+def test_the_answer_to_an_older_doubt_is_none_to_this_one():
+    """A machine that takes a second for a look: what two ears took for STOP next does not wait for it."""
+    judge = Judge()
+    doubt, told = Doubt(judge), []
+    doubt.later.in_time_of_sound = True
+    for t_s in BLOCKS_S[:80]:
+        if t_s == 1.02:
+            judge.awake.clear()
+            doubt.later.in_time_of_sound = False
+        if t_s == 1.92:  # the answer to what was asked at 1.02 s
+            judge.awake.set()
+            while not doubt.later._waiting[0][1].done():
+                pass
+            judge.awake.clear()
+        if doubt.hear(Block(np.zeros(BLOCK_SAMPLES, np.int16), t_s)):
+            told.append(t_s)
+        if t_s in (1.02, 1.8):
+            doubt.ask(heard=t_s == 1.8)
+    assert len(told) == 1
+    assert 2.3 < told[0] < 2.5
+    judge.awake.set()
+
+
 def test_one_look_at_a_time():
     judge = Judge()
     judge.awake.clear()
