@@ -116,6 +116,14 @@ def test_stop_acts_on_a_partial_result(recogniser, hear, say, text):
     assert not news[0].words.final
 
 
+def test_a_command_that_is_like_the_sound_only_faintly_is_asked_about(recogniser, monkeypatch):
+    """In a crowd an utterance can be like nothing at all, and a short command leads all the same."""
+    for score, said in ((37.3, "[unk] 回家"), (55.0, "回家")):
+        guesses = [vosk_engine.Guess("回家", score)]
+        monkeypatch.setattr(vosk_engine, "_best", lambda ear, sound, guesses=guesses: guesses)
+        assert recogniser.judge.text(np.zeros(RATE_HZ, np.int16), False) == said
+
+
 def test_it_judges_whether_what_was_just_said_was_a_stop(recogniser, say):
     judge = recogniser.judge
     for _ in range(2):  # nothing is left of what was judged before
