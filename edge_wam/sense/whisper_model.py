@@ -106,8 +106,7 @@ class Whisper:
 
     def hear(self, sound: SoundArray, also: Callable[[str], Iterable[str]]) -> Guesses:
         """(N,) samples of one utterance. also: sentences to weigh beside one that was heard."""
-        mel = self._model.feature_extractor(sound.astype(np.float32) / 32768)
-        encoded = self._model.encode(self._fitted(mel, _FRAMES))
+        encoded = self._encoded(sound, _FRAMES)
         (free,), silence = self._said(encoded, self._plain, 1, [-1])
         led, held = (self._said(encoded, self._led, _BEST, none)[0] for none in ([-1], self._others))
         texts = dict.fromkeys([free, *led, *held])
@@ -118,9 +117,11 @@ class Whisper:
 
     def glimpse(self, sound: SoundArray) -> tuple[list[str], float]:
         """(N,) samples, at most 3 s: the likeliest things said in it; how likely it is that nobody spoke."""
+        return self._said(self._encoded(sound, _GLIMPSE_FRAMES), self._plain, _BEST, [-1], _GLIMPSE_TOKENS)
+
+    def _encoded(self, sound: SoundArray, frames: int) -> Any:
         mel = self._model.feature_extractor(sound.astype(np.float32) / 32768)
-        encoded = self._model.encode(self._fitted(mel, _GLIMPSE_FRAMES))
-        return self._said(encoded, self._plain, _BEST, [-1], _GLIMPSE_TOKENS)
+        return self._model.encode(self._fitted(mel, frames))
 
     def _said(
         self, encoded: Any, prompt: list[int], count: int, none: list[int], tokens: int = _MOST_TOKENS
