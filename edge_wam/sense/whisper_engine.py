@@ -24,8 +24,9 @@ from edge_wam.sense.sound import SoundArray
 from edge_wam.sense.understand import Act, Meaning, Understanding
 from edge_wam.sense.whisper_model import Guesses, Whisper, find_model
 
-# By how much, in log probability, a command leads the next one; and how far it may be behind what was written
-# freely. Right commands of four voices, in quiet and at 10 dB, lead by 6 and more, wrong ones by less than 4.
+# By how much, in log probability, a command leads the next one, and, to be done, what turns it around ("under"
+# for "onto"); and how far it may be behind what was written freely. Right commands of four voices, in quiet and
+# at 10 dB, lead the next one by 6 and more, wrong ones by less than 4.
 _LEAD = 4.0
 _BEHIND_DONE, _BEHIND_ASKED = 2.0, 12.0
 _LIKELY = -6.0  # of the command itself, to be done
@@ -100,7 +101,7 @@ def decide(guesses: Guesses, meaning: Callable[[str], Meaning], is_stop: Callabl
     if is_stop(guesses.free):
         return guesses.free if guesses.silence < _SILENCE else ""
     best: dict[Meaning, tuple[float, str]] = {}
-    none = -np.inf
+    none = against = -np.inf
     for text, score in guesses.every:
         what = meaning(text)
         if what.act is Act.DO or what.act in _ABOUT:
@@ -108,6 +109,8 @@ def decide(guesses: Guesses, meaning: Callable[[str], Meaning], is_stop: Callabl
             best[key] = max(best.get(key, (-np.inf, "")), (score, text))
         else:
             none = max(none, score)
+            if what.why.startswith("'") and not what.why.startswith("'but'"):  # that is written for "put"
+                against = max(against, score)
     unknown = f"{UNKNOWN} {guesses.free}".strip()
     if not best:
         return unknown
@@ -117,7 +120,8 @@ def decide(guesses: Guesses, meaning: Callable[[str], Meaning], is_stop: Callabl
     if lead < _LEAD or score < none - (_BEHIND_TURNED if turned else _BEHIND_ASKED):
         return unknown
     more = len(guesses.free.split()) - len(text.split())
-    if score < none - _BEHIND_DONE or score < _LIKELY or more > _MORE_WORDS:
+    ahead = against + _LEAD if meaning(text).act is Act.DO else -np.inf
+    if score < max(none - _BEHIND_DONE, ahead, _LIKELY) or more > _MORE_WORDS:
         return f"{UNKNOWN} {text}"
     return text
 

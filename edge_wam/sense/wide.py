@@ -72,6 +72,23 @@ def nearby(grammar: Grammar, phrases: Iterable[str], knows: Callable[[str], bool
     return [text for text in found if not grammar.is_phrase(text)]
 
 
+def other_colours(said: str, language: str, knows: Callable[[str], bool]) -> Iterator[list[str]]:
+    """For each colour in a sentence, the sentence with every other one in its place that the recogniser
+    knows. said: in its words, with spaces."""
+    colours = LEXICONS[language].colours.union(
+        other
+        for decoys in (DECOYS[language], _NEAR[language])
+        for ours, others in decoys.instead
+        if not LEXICONS[language].colours.isdisjoint(ours)
+        for other in others
+    )
+    words = said.split()
+    for at, word in enumerate(words):
+        if word in colours:
+            others = sorted(other for other in colours if other != word and knows(other))
+            yield [" ".join([*words[:at], other, *words[at + 1 :]]) for other in others]
+
+
 def _changed(
     said: list[str], verbs: list[str], instead: list[tuple[tuple[str, ...], list[str]]]
 ) -> Iterator[list[str]]:
