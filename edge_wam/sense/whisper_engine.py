@@ -24,9 +24,9 @@ from edge_wam.sense.sound import SoundArray
 from edge_wam.sense.understand import Act, Meaning, Understanding
 from edge_wam.sense.whisper_model import Guesses, Whisper, find_model
 
-# By how much, in log probability, a command leads the next one, and, to be done, what turns it around ("under"
-# for "onto"); and how far it may be behind what was written freely. Right commands of four voices, in quiet and
-# at 10 dB, lead the next one by 6 and more, wrong ones by less than 4.
+# By how much, in log probability, a command leads the next one, and, to be done, what turns it around
+# ("under" for "onto"); and how far it may be behind what was written freely. Right commands of four voices,
+# in quiet and at 10 dB, lead the next one by 6 and more, wrong ones by less than 4.
 _LEAD = 4.0
 _BEHIND_DONE, _BEHIND_ASKED = 2.0, 12.0
 _LIKELY = -6.0  # of the command itself, to be done
