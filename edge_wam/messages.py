@@ -182,7 +182,8 @@ def read_chunk(record: np.void) -> ChunkNews:
 
 
 class Heard(NamedTuple):
-    """One recognition result, and whether it means STOP (also set on partial results).
+    """One recognition result, and whether it means STOP (also set on partial results; a partial one that does
+    not is a STOP that was denied).
 
     The words are a command's own phrase, or none; said is what was heard instead of it, why what was made of
     it, for people; either may be ''.

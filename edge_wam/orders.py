@@ -57,8 +57,9 @@ class VoiceOrders:
 
     `command_of` turns final words into the manifest's command, or None where they mean nothing. A
     STOP is obeyed on a partial result and comes last, so that nothing heard with it starts the arm
-    again. `heard` is told of every final result and what was made of it: a command, STOP or None. Once QUIT
-    was given, nothing new is begun: a word said to an arm that parks for good does not keep it here.
+    again. `heard` is told of every final result and what was made of it: a command, STOP or None; and of a
+    STOP that was denied, which is not final. Once QUIT was given, nothing new is begun: a word said to an arm
+    that parks for good does not keep it here.
     """
 
     def __init__(
@@ -76,9 +77,9 @@ class VoiceOrders:
         stop = False
         for news in self._reader.take():
             stop = stop or news.stop
-            if not news.words.final:
+            if news.stop and not news.words.final:
                 continue
-            command = None if news.stop else self._command_of(news.words)
+            command = self._command_of(news.words) if news.words.final and not news.stop else None
             if self._heard is not None:
                 self._heard(news, STOP if news.stop else command)
             if command is not None:

@@ -22,7 +22,7 @@ def test_voice_orders_stop_comes_last_and_unknown_words_order_nothing():
         )
         say = Words("grab the red cube", 1.0, 0.9, True, "en")
         given.give(Order(Verb.PARK))
-        voice.put(say._replace(final=False), stop=False)
+        voice.put(say._replace(final=False), stop=False)  # a STOP that was denied
         assert orders.take() == [Order(Verb.PARK)]
         voice.put(say, stop=False)
         voice.put(say._replace(text="make me a sandwich"), stop=False)
@@ -35,8 +35,9 @@ def test_voice_orders_stop_comes_last_and_unknown_words_order_nothing():
         assert orders.take() == [STOP]
         voice.put(say, stop=True)  # begun with STOP, and ended as a command
         assert orders.take() == [STOP]
-    assert told[1] == ("make me a sandwich", None)
-    assert told[3:] == [("stop now", "STOP"), ("grab the red cube", "STOP")]  # once, when it is over
+    assert told[0] == ("grab the red cube", None)
+    assert told[2] == ("make me a sandwich", None)
+    assert told[4:] == [("stop now", "STOP"), ("grab the red cube", "STOP")]  # once, when it is over
 
 
 def test_who_was_told_to_leave_begins_nothing_new_but_stops():

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from edge_wam.sense.agreed import Agreed, Recogniser
 from edge_wam.sense.cut import CutRecogniser
 from edge_wam.sense.doubt import Doubt
+from edge_wam.sense.grammar import UNKNOWN
 from edge_wam.sense.sound import Block
 from edge_wam.sense.spotter import Spotter
 from edge_wam.sense.waker import Waker
@@ -18,7 +19,8 @@ _ONE_STOP_S = 1.0  # what two ears hear within it is one STOP, and no sentence t
 
 
 class Spoken(NamedTuple):
-    """What was heard and whether it means STOP."""
+    """What was heard and whether it means STOP. What is neither final nor STOP is one that was denied, with
+    [unk] before it."""
 
     words: Words
     stop: bool
@@ -53,9 +55,7 @@ class Listener:
             if judge is not None:
                 self.doubt = Doubt(judge)
             if isinstance(recogniser, CutRecogniser):  # it drops what was said before a STOP, at once
-                recogniser.stop.possible = self._words.possible
-                if judge is not None and judge.outranks:
-                    recogniser.stop.possible = self._beyond_doubt
+                recogniser.stop.possible = self._beyond_doubt
 
     def hear(self, block: Block) -> list[Spoken]:
         """Feed a block; the news, oldest first."""
@@ -65,9 +65,7 @@ class Listener:
         if self._spots(block):
             self._spotted_s = block.t_s
             if block.t_s > self._heard_s + _ONE_STOP_S:
-                grammar = self._recogniser.grammar
-                words = Words(grammar.stop_words[0], block.t_s, 0.0, False, grammar.language)
-                news.append(Spoken(words, True))
+                news.append(Spoken(self._stop(block.t_s), True))
         for words, stop in self._words.hear(block):
             if words.final:
                 stop = stop or self._stopped or words.t_s < self._spotted_s + _ONE_STOP_S
@@ -78,7 +76,15 @@ class Listener:
                 self._stopped, self._heard_s = True, block.t_s
                 if block.t_s > self._spotted_s + _ONE_STOP_S:
                     news.append(Spoken(words, True))
+        if self.doubt is not None and self.doubt.denied_s == block.t_s:
+            words = self._stop(block.t_s)
+            news.append(Spoken(words._replace(text=f"{UNKNOWN} {words.text}"), False))
         return news
+
+    def _stop(self, t_s: float) -> Words:
+        """What stands for a STOP that no recogniser put into words."""
+        grammar = self._recogniser.grammar
+        return Words(grammar.stop_words[0], t_s, 0.0, False, grammar.language)
 
     def _spots(self, block: Block) -> bool:
         """Whether there was a STOP, by the spotter, or by the judge after a doubt."""

@@ -42,6 +42,7 @@ from edge_wam.types import Words
 
 _NOTHING = Beside()
 _POLL_S = 0.2
+_DENIED = "a STOP at first, and none when listened to once more"
 _SILENT_S = 3.0  # a sound source that gives nothing, not even silence, for so long is gone
 
 
@@ -255,6 +256,8 @@ class Talk:
             self._speaker.answer(reply)
             if self._keep is not None:
                 self._keep(words, reply.order, reply.why)
+        else:
+            self._writer.put(words, stop=False, said=words.text, why=_DENIED)
         if words.final and self._asked != bool(self._dialogue.asked(words.t_s)):
             self._asked = not self._asked
             self._recogniser.expect_reply(self._asked)

@@ -35,9 +35,10 @@ _BEST = 12  # sentences of each decoding
 _LEAD_DONE = 3.5
 _AHEAD_DONE, _BEHIND_ASKED = 2.5, 4.0
 _BEHIND_AGAINST = 2.0  # of what turns a sentence around
-# Of the best sentence, for each second of sound. In a crowd "回家", which nothing else was near to, had 37,
-# and a "好的" that answered the question 39; commands and answers at 10 dB have 41 to 65.
-_LIKELY = 40.0
+# Of the best sentence, for each second of sound. In a crowd "回家", which nothing else was near to, had 37, a
+# "好的" that answered the question 39, a STOP 36; commands, answers and STOPs at 10 dB have 41 and more, but
+# for one STOP in a hundred.
+_LIKELY = 39.5
 # By how much a command leads itself with another colour in it, each as likely beforehand. Of Kokoro's
 # commands two in a hundred lead by less; its yellow, taken for red, never by half a unit.
 _COLOUR_LEAD = 4.0
@@ -211,10 +212,9 @@ class VoskStop:
 class VoskDecoder:
     """What an utterance says, by two grammars. 0.1 of a core while it decodes.
 
-    As a judge of STOP it is the ear for STOP once more, made to say at once what it would say in a while.
+    As a judge of STOP it is the ear for STOP once more, made to say at once what it would say in a while, and
+    how well that fits the sound: in a crowd nothing does.
     """
-
-    outranks = False
 
     def __init__(self, stop: VoskStop, understanding: Understanding) -> None:
         """stop: whose model and phrases it shares."""
@@ -230,23 +230,25 @@ class VoskDecoder:
             for ear in ears:
                 ear.SetMaxAlternatives(_BEST)
         self._stop, self._ear, self._knows = stop.ear_for_stop(), stop.ear, stop.knows
+        self._stop.SetMaxAlternatives(_BEST)
 
     def text(self, sound: SoundArray, asked: bool) -> str:
         """See cut.Decoder."""
         commands, wide = (_best(ears[asked], sound) for ears in self._ears)
         said = decide(commands, wide, self._meaning, self._grammar.is_stop, asked)
+        likely = _likely([*commands, *wide], sound)
+        if self._grammar.is_stop(said):
+            return said if likely else UNKNOWN
         if self._meaning(said).act not in _MOVES:
             return said
-        likely = max((guess.score for guess in (*commands, *wide)), default=0.0) * RATE_HZ / len(sound)
-        doubted = likely < _LIKELY or self._may_have_another_colour(said, sound)
+        doubted = not likely or self._may_have_another_colour(said, sound)
         return f"{UNKNOWN} {said}" if doubted else said
 
     def says_stop(self, sound: SoundArray, heard: bool) -> bool:
         """See doubt.Judge. 0.06 s of a core (AMD EPYC)."""
-        del heard
-        self._stop.Reset()
-        self._stop.AcceptWaveform(sound.tobytes())
-        return self._grammar.is_stop(json.loads(self._stop.FinalResult())["text"])
+        guesses = _best(self._stop, sound)
+        stops = [guess for guess in guesses if self._grammar.is_stop(guess.text)]
+        return bool(stops) and (heard or stops[0] is guesses[0]) and _likely(stops, sound)
 
     def _may_have_another_colour(self, said: str, sound: SoundArray) -> bool:
         """Whether a sentence is hardly likelier than with another colour. Of hundreds of sentences with "red"
@@ -274,6 +276,11 @@ def _best(ear: Any, sound: SoundArray) -> list[Guess]:
     ear.AcceptWaveform(sound.tobytes())
     found = json.loads(ear.FinalResult())["alternatives"]
     return [Guess(one["text"].strip(), one["confidence"]) for one in found if one["text"].strip()]
+
+
+def _likely(guesses: Iterable[Guess], sound: SoundArray) -> bool:
+    """Whether any of them is much like the sound."""
+    return max((guess.score for guess in guesses), default=0.0) > _LIKELY * len(sound) / RATE_HZ
 
 
 def decide(

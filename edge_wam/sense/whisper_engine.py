@@ -50,8 +50,6 @@ _ABOUT = (Act.YES, Act.NO, Act.AGAIN, Act.OTHER_WAY, Act.DOING)
 class WhisperDecoder:
     """What an utterance says, by whisper, 0.7 s of a core an utterance; and whether there was a STOP."""
 
-    outranks = True
-
     def __init__(self, folder: Path, grammar: Grammar, understanding: Understanding) -> None:
         """VoiceError if a package or the model is missing."""
         self.grammar, self._understanding = grammar, understanding

