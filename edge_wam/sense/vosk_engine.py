@@ -39,9 +39,9 @@ _BEHIND_AGAINST = 2.0  # of what turns a sentence around
 # "好的" that answered the question 39, a STOP 36; commands, answers and STOPs at 10 dB have 41 and more, but
 # for one STOP in a hundred.
 _LIKELY = 39.5
-# By how much a command leads itself with another colour in it, each as likely beforehand. Of Kokoro's
-# commands two in a hundred lead by less; its yellow, taken for red, never by half a unit.
-_COLOUR_LEAD = 4.0
+# By how much a command leads itself with another colour in it, each as likely beforehand. Of Kokoro's commands
+# one in a hundred leads by less, at 10 dB one in eight; its yellow, taken for red, by .8 at most.
+_COLOUR_LEAD = 3.0
 _ABOUT = (Act.AGAIN, Act.OTHER_WAY, Act.DOING)
 _MOVES = (Act.DO, Act.YES, Act.AGAIN, Act.OTHER_WAY)
 # To a question: short, and heard in everything. A "no" moves nothing.

@@ -30,13 +30,14 @@ if TYPE_CHECKING:
 jack = jackd.jack
 
 # Name -> the program and what makes it speak {text} into {file}. None of the English ones spoke a
-# sample of edge_wam/sim/samples (flite's slt did), nor of the Mandarin ones (espeak-ng's +f2 did).
+# sample of edge_wam/sim/samples (flite's slt did), nor of the Mandarin ones (Kokoro-82M's zf_xiaobei did).
 VOICES = {
     "flite-rms": ("flite", "-voice", "rms", "-t", "{text}", "-o", "{file}"),
     "flite-awb": ("flite", "-voice", "awb", "-t", "{text}", "-o", "{file}"),
     "festival-kal": ("text2wave", "{in}", "-o", "{file}"),
     "espeak-us": ("espeak-ng", "-v", "en-us", "-s", "150", "-w", "{file}", "{text}"),
     "espeak-gb": ("espeak-ng", "-v", "en-gb", "-s", "150", "-w", "{file}", "{text}"),
+    "espeak-f3": ("espeak-ng", "-v", "en-us+f3", "-s", "160", "-w", "{file}", "{text}"),
     "mandarin-f3": ("espeak-ng", "-v", "cmn-latn-pinyin+f3", "-s", "200", "-w", "{file}", "{text}"),
     "mandarin-f1": ("espeak-ng", "-v", "cmn-latn-pinyin+f1", "-s", "200", "-w", "{file}", "{text}"),
     "mandarin-f4": ("espeak-ng", "-v", "cmn-latn-pinyin+f4", "-s", "200", "-w", "{file}", "{text}"),

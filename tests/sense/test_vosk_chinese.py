@@ -56,8 +56,7 @@ def understood(news):
 
 def test_samples_are_heard_right(recogniser, hear):
     news = hear(recogniser, *(read_wav(sample("zh", name)) for name in RECORDED))
-    assert understood(news) == [tasks.command(name).phrases["zh"][0] for name in RECORDED]
-    assert len(commands_in(news)) >= len(RECORDED) // 2
+    assert commands_in(news) == [tasks.command(name).phrases["zh"][0] for name in RECORDED]
     assert not any(stop for _, stop in news)
 
 
@@ -159,7 +158,7 @@ def test_a_no_may_be_faint(recogniser, monkeypatch):
 
 def test_a_command_leads_itself_in_another_colour(recogniser, monkeypatch):
     red, yellow = "拿起 红色 方块", "拿起 黄色 方块"
-    for lead, said in ((3.5, f"[unk] {red}"), (4.5, red)):
+    for lead, said in ((2.8, f"[unk] {red}"), (3.2, red)):
         assert weighed(recogniser, monkeypatch, False, (red, 155.0), (yellow, 155.0 - lead)) == said
 
 
