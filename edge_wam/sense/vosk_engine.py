@@ -21,7 +21,7 @@ from edge_wam.sense.cut import CutRecogniser, Guess
 from edge_wam.sense.grammar import UNKNOWN, Beside, Grammar, make_grammar
 from edge_wam.sense.sound import RATE_HZ, Block, SoundArray
 from edge_wam.sense.understand import Act, Meaning, Understanding
-from edge_wam.sense.wide import nearby, other_colours
+from edge_wam.sense.wide import HEARD_FOR_NOT, contrasts, nearby
 from edge_wam.types import Words
 
 VARIABLE = "EDGE_WAM_VOSK_MODEL"
@@ -39,9 +39,10 @@ _BEHIND_AGAINST = 2.0  # of what turns a sentence around
 # "好的" that answered the question 39, a STOP 36; commands, answers and STOPs at 10 dB have 41 and more, but
 # for one STOP in a hundred.
 _LIKELY = 39.5
-# By how much a command leads itself with another colour in it, each as likely beforehand. Of Kokoro's commands
-# one in a hundred leads by less, at 10 dB one in eight; its yellow, taken for red, by .8 at most.
-_COLOUR_LEAD = 3.0
+# By how much a command leads itself with another colour in it, or turned around, each as likely beforehand.
+# Of Kokoro's commands one in a hundred leads by less, at 10 dB one in eight; its yellow, taken for red, by .8
+# at most.
+_CONTRAST_LEAD = 3.0
 _ABOUT = (Act.AGAIN, Act.OTHER_WAY, Act.DOING)
 _MOVES = (Act.DO, Act.YES, Act.AGAIN, Act.OTHER_WAY)
 # To a question: short, and heard in everything. A "no" moves nothing.
@@ -239,9 +240,10 @@ class VoskDecoder:
         likely = _likely([*commands, *wide], sound)
         if self._grammar.is_stop(said):
             return said if likely else UNKNOWN
-        if self._meaning(said).act not in _MOVES:
+        act = self._meaning(said).act
+        if act not in _MOVES:
             return said
-        doubted = not likely or self._may_have_another_colour(said, sound)
+        doubted = not likely or (act is not Act.YES and self._may_be_another(said, sound))
         return f"{UNKNOWN} {said}" if doubted else said
 
     def says_stop(self, sound: SoundArray, heard: bool) -> bool:
@@ -250,16 +252,18 @@ class VoskDecoder:
         stops = [guess for guess in guesses if self._grammar.is_stop(guess.text)]
         return bool(stops) and (heard or stops[0] is guesses[0]) and _likely(stops, sound)
 
-    def _may_have_another_colour(self, said: str, sound: SoundArray) -> bool:
-        """Whether a sentence is hardly likelier than with another colour. Of hundreds of sentences with "red"
-        and one with "yellow" a grammar makes a strong belief in red: here each is there once. 0.1 s of a core
-        for each colour."""
-        for others in other_colours(said, self._grammar.language, self._knows):
+    def _may_be_another(self, said: str, sound: SoundArray) -> bool:
+        """Whether a sentence is hardly likelier than one that is easily taken for it. Of hundreds of
+        sentences with "red" and one with "yellow" a grammar makes a strong belief in red: here each is there
+        once. 0.1 s of a core for each place in which they differ."""
+        if said.split()[0] in HEARD_FOR_NOT[self._grammar.language]:
+            return True
+        for others in contrasts(said, self._grammar, self._knows):
             ear = self._ear([said, *others])
             ear.SetMaxAlternatives(_BEST)
             scores = {guess.text: guess.score for guess in _best(ear, sound)}
             best = max((scores[text] for text in others if text in scores), default=-math.inf)
-            if scores.get(said, -math.inf) < best + _COLOUR_LEAD:
+            if scores.get(said, -math.inf) < best + _CONTRAST_LEAD:
                 return True
         return False
 

@@ -45,6 +45,16 @@ _NEAR = {
 }
 
 
+# What turns a command around at its beginning, and what stands after the verb then ("谁拿起了": who took).
+_TURNED: dict[str, tuple[str, ...]] = {
+    "en": (),  # nobody has measured it
+    "zh": ("不要", "不", "别", "不许", "请不要", "不能", "不想", "谁", "为什么", "怎么", "是不是", "如果"),
+}
+_ENDED: dict[str, tuple[tuple[str, ...], ...]] = {"en": ((),), "zh": ((), ("了",))}
+# In noise "别" (do not) is heard as this.
+HEARD_FOR_NOT = {"en": frozenset[str](), "zh": frozenset({"你"})}
+
+
 def nearby(grammar: Grammar, phrases: Iterable[str], knows: Callable[[str], bool]) -> list[str]:
     """Sentences that are none of the phrases, in the words that a recogniser knows. phrases: in those too."""
     language = grammar.language
@@ -72,9 +82,11 @@ def nearby(grammar: Grammar, phrases: Iterable[str], knows: Callable[[str], bool
     return [text for text in found if not grammar.is_phrase(text)]
 
 
-def other_colours(said: str, language: str, knows: Callable[[str], bool]) -> Iterator[list[str]]:
-    """For each colour in a sentence, the sentence with every other one in its place that the recogniser
-    knows. said: in its words, with spaces."""
+def contrasts(said: str, grammar: Grammar, knows: Callable[[str], bool]) -> Iterator[list[str]]:
+    """What a command is easily taken for, in groups that each differ from it in one place: for each colour in
+    it every other one, and what turns it around at its beginning. said: in the recogniser's words, with
+    spaces."""
+    language, words = grammar.language, said.split()
     colours = LEXICONS[language].colours.union(
         other
         for decoys in (DECOYS[language], _NEAR[language])
@@ -82,11 +94,16 @@ def other_colours(said: str, language: str, knows: Callable[[str], bool]) -> Ite
         if not LEXICONS[language].colours.isdisjoint(ours)
         for other in others
     )
-    words = said.split()
     for at, word in enumerate(words):
         if word in colours:
             others = sorted(other for other in colours if other != word and knows(other))
             yield [" ".join([*words[:at], other, *words[at + 1 :]]) for other in others]
+    for polite in grammar.beside.before:
+        said = said.removeprefix(f"{polite} ")
+    first, *rest = said.split()
+    turned = [text for text in (in_its_words(text, knows) for text in _TURNED[language]) if text]
+    if turned:
+        yield [" ".join([text, first, *ended, *rest]) for text in turned for ended in _ENDED[language]]
 
 
 def _changed(
