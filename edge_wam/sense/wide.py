@@ -83,7 +83,7 @@ def nearby(grammar: Grammar, phrases: Iterable[str], knows: Callable[[str], bool
 
 
 def contrasts(said: str, grammar: Grammar, knows: Callable[[str], bool]) -> Iterator[list[str]]:
-    """What a command is easily taken for, in groups that each differ from it in one place: for each colour in
+    """What is easily taken for a command, in groups that each differ from it in one place: for each colour in
     it every other one, and what turns it around at its beginning. said: in the recogniser's words, with
     spaces."""
     language, words = grammar.language, said.split()
