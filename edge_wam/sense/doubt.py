@@ -34,19 +34,19 @@ class Judge(Protocol):
 
 class Doubt:
     """The sound of the last moments, and a judge who looks at it, on a thread. later: the looks; denied_s:
-    when the last STOP was denied."""
+    when the judge last denied what two ears had taken for STOP."""
 
     def __init__(self, judge: Judge) -> None:
         self.later: Later[float, bool] = Later(judge.says_stop)
         self._sound: SoundArray = np.zeros(0, np.int16)
         self._t_s = self._asked_s = self.denied_s = -math.inf
-        self._looking = self._answered = self._heard = self._open = False
+        self._looking = self._answered = self._heard = False
 
     def ask(self, heard: bool = False) -> None:
         """A STOP may just have been said. heard: two ears took it for one; then nobody waits for a judge who
         does not answer."""
         if self._t_s > self._asked_s + _NEXT_S:
-            self._asked_s, self._answered, self._heard, self._open = self._t_s, False, heard, True
+            self._asked_s, self._answered, self._heard = self._t_s, False, heard
             self._look()
         self._heard |= heard
 
@@ -60,12 +60,11 @@ class Doubt:
         since_s = block.t_s - self._asked_s
         if any(stop for _, stop in found) or (self._heard and not self._answered and since_s > _PATIENCE_S):
             self._asked_s, self._heard = block.t_s - _LOOKS_S, False  # no more looks at this one
-            self._open = False
             return True
         if since_s < (_LOOKS_S if self._answered else _PATIENCE_S):
             self._look()
-        elif self._open and not self._looking:
-            self._open, self.denied_s = False, block.t_s
+        elif self._heard and not self._looking:
+            self._heard, self.denied_s = False, block.t_s
         return False
 
     def _look(self) -> None:

@@ -19,8 +19,8 @@ _ONE_STOP_S = 1.0  # what two ears hear within it is one STOP, and no sentence t
 
 
 class Spoken(NamedTuple):
-    """What was heard and whether it means STOP. What is neither final nor STOP is one that was denied, with
-    [unk] before it."""
+    """What was heard and whether it means STOP. What is neither final nor STOP is one that two ears heard and
+    the judge did not, with [unk] before it."""
 
     words: Words
     stop: bool
