@@ -48,7 +48,8 @@ class Doubt:
         if self._t_s > self._asked_s + _NEXT_S:
             self._asked_s, self._answered, self._heard = self._t_s, False, heard
             self._look()
-        self._heard |= heard
+        if self.denied_s < self._asked_s:  # once for each doubt
+            self._heard |= heard
 
     def hear(self, block: Block) -> bool:
         """Feed a block; whether by now a STOP is beyond doubt."""
