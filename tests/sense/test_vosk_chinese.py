@@ -40,7 +40,8 @@ NO_COLOURS = (
 @pytest.fixture
 def recogniser():
     # A new one for each test: Vosk adapts to who speaks, and a test is to mean the same run alone.
-    return open_recogniser("vosk", "zh", PHRASES, str(MODEL), UNDERSTANDING.beside())
+    beside = UNDERSTANDING.beside()
+    return open_recogniser("vosk", "zh", PHRASES, str(MODEL), beside, understanding=UNDERSTANDING)
 
 
 def commands_in(news):
