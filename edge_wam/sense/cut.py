@@ -9,6 +9,7 @@ What is cut out first can be decoded several times, and weighed.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -126,7 +127,7 @@ class CutRecogniser:
         return found
 
     def _begin(self, count: int) -> None:
-        """An utterance has begun, `count` frames ago. Where the one before has just ended and nobody knows
+        """An utterance has begun, `count` frames ago. Where the one before has just ended and nobody was told
         yet what it was, both are one sentence: "pick up the red cube ... or the blue cube"."""
         self._stopped, silent, before = self._told, self._recent[:-count], self._beginning()
         if before is None:
@@ -154,5 +155,7 @@ class CutRecogniser:
         since_s = min(fed_since_s + span_s[0] + _FIRST_WORD_S, end_s)
         sound = np.frombuffer(self._said, np.int16)
         cut = _Cut(span_s, since_s, end_s, self._said, self._frames)
-        if not self.later.put(cut, now_s, sound, self._asked):
+        # Who decodes fast must not obey what is only the beginning of a sentence.
+        told_s = -math.inf if self._asked else end_s + _SENTENCE_GAP_S
+        if not self.later.put(cut, now_s, sound, self._asked, not_before_s=told_s):
             self._rests.after(span_s[1])

@@ -51,20 +51,21 @@ class Later(Generic[About, Found]):
         self._waiting: deque[tuple[About, Future[Found], float]] = deque()
         self.in_time_of_sound, self.beside_s = False, 0.0
 
-    def put(self, about: About, now_s: float, *given: Any) -> bool:
-        """Begin with it: work(*given). False, and nothing, if too many wait. now_s: the sound's time."""
+    def put(self, about: About, now_s: float, *given: Any, not_before_s: float = -math.inf) -> bool:
+        """Begin with it: work(*given). False, and nothing, if too many wait. now_s: the sound's time;
+        not_before_s: and when it may be told, in that."""
         if len(self._waiting) >= _WAITING:
             return False
         began_s = time.process_time()
         found: Future[Found] = Future()
         self._given.put((found, given))
-        due_s = -math.inf
+        due_s = not_before_s
         if self._at_once or self.in_time_of_sound:
             found.exception()  # waits for it
         if self.in_time_of_sound:
             took_s = time.process_time() - began_s
             self.beside_s += took_s
-            due_s = now_s + took_s
+            due_s = max(due_s, now_s + took_s)
         self._waiting.append((about, found, due_s))
         return True
 

@@ -109,6 +109,26 @@ def test_what_goes_on_before_anything_was_made_of_it_is_one_sentence(gate, said,
     assert words[0].t_s - words[0].since_s == pytest.approx(heard_s - 0.3, abs=0.1)
 
 
+def test_who_decodes_at_once_does_not_tell_the_beginning_of_a_sentence(gate, said):
+    gate.open.set()
+    recogniser = CutRecogniser(gate, Deaf())
+    recogniser.later.in_time_of_sound = True
+    (words,) = play(recogniser, np.concatenate([silence(0.6), said, silence(0.55), said, silence(1.1)]))
+    assert len(gate.given[-1]) > 2 * len(said)
+    assert words.text == f"{len(gate.given)}"
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_a_reply_is_told_at_once_and_anything_else_once_nothing_goes_on(gate, said, asked):
+    gate.open.set()
+    recogniser = CutRecogniser(gate, Deaf())
+    recogniser.later.in_time_of_sound = True
+    recogniser.expect_reply(asked)
+    tape = np.concatenate([silence(0.6), said, silence(0.6)])
+    assert len(play(recogniser, tape)) == asked
+    assert len(play(recogniser, silence(0.6), len(tape) / S)) == (not asked)
+
+
 def test_what_was_told_already_stays_told(gate, said):
     gate.open.set()
     recogniser = CutRecogniser(gate, Deaf())
