@@ -18,6 +18,7 @@ from edge_wam.errors import VoiceError
 from edge_wam.sense.sound import BLOCK_S, BLOCK_SAMPLES, RATE_HZ, Block, SoundArray
 from edge_wam.sense.vosk_engine import find_model
 
+# English by flite's slt, Mandarin by Kokoro's zf_xiaobei (sim/kokoro.py): espeak-ng's red is nearly yellow.
 SAMPLES = Path(__file__).parent / "samples"
 _ROOM_RMS = 16.0  # of int16: about -66 dBFS, a quiet room
 
