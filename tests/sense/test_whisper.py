@@ -104,6 +104,12 @@ def test_a_stop_that_nobody_said_is_none():
     assert decided("we have to stop", silence=0.76) == ""
 
 
+def test_a_command_that_nobody_said_is_not_even_asked_about():
+    for silence, heard in ((0.62, "[unk] move home"), (0.59, "move home")):
+        assert decided("move home", silence=silence, move_home=-2.0) == heard
+    assert decided("yes", silence=0.62, yes=-2.0) == "yes"
+
+
 def test_replies_are_weighed_like_commands():
     assert decided("yes", yes=-2.0, no=-9.0) == "yes"
     assert decided("yes", yes=-2.0, no=-4.0) == "[unk] yes"
