@@ -44,8 +44,8 @@ _EXAMPLES = 4
 # How likely it is that nobody speaks: above it a STOP that was read is none. In babble one is read now and
 # then, and none of those was held for speech (.55 and more); of STOPs up to 10 dB nearly all (.02 to .5).
 _SILENCE = 0.5
-# And above this no command is even asked about: of 23 that whisper made of a crowd 22 were (.62 and more), of 48
-# in a crowd 5 dB softer than they none (.59). Of replies it was not measured.
+# And above this no command is even asked about: of 23 that whisper made of a crowd 22 were (.62 and more), of
+# 48 in a crowd 5 dB softer than they none (.59). Of replies it was not measured.
 _NOBODY = 0.6
 _ABOUT = (Act.YES, Act.NO, Act.AGAIN, Act.OTHER_WAY, Act.DOING)
 
