@@ -147,6 +147,11 @@ def test_as_a_judge_it_wants_a_stop_that_fits_the_sound(recogniser, monkeypatch)
     assert judged(("回家", 71.0), ("停", 70.0), heard=True)  # that only has to be possible
     assert not judged(("回家", 71.0), ("停", 58.0), heard=True)
     assert not judged()
+    # Of a model that counts otherwise nothing is known: there the ear for STOP is believed.
+    monkeypatch.setattr(vosk_engine, "_LIKELY", {})
+    assert judged(("停", 20.0))
+    assert judged(heard=True)
+    assert not judged(("回家", 71.0), ("停", 70.0))
 
 
 def test_a_whole_utterance_that_is_stop_only_faintly_is_none(recogniser, monkeypatch):
