@@ -225,13 +225,10 @@ class VoskDecoder:
         commands = [*stop.said(), *beside.sayings, *beside.talk]
         wide = [*commands, *nearby(stop.grammar, stop.own(), stop.knows), *stop.grammar.stop_words]
         self._ears = [
-            [stop.ear(sentences), stop.ear([*sentences, *beside.replies])] for sentences in (commands, wide)
+            [_guessing(stop.ear(sentences)), _guessing(stop.ear([*sentences, *beside.replies]))]
+            for sentences in (commands, wide)
         ]
-        for ears in self._ears:
-            for ear in ears:
-                ear.SetMaxAlternatives(_BEST)
-        self._stop, self._ear, self._knows = stop.ear_for_stop(), stop.ear, stop.knows
-        self._stop.SetMaxAlternatives(_BEST)
+        self._stop, self._ear, self._knows = _guessing(stop.ear_for_stop()), stop.ear, stop.knows
 
     def text(self, sound: SoundArray, asked: bool) -> str:
         """See cut.Decoder."""
@@ -262,9 +259,8 @@ class VoskDecoder:
         if said.split()[0] in HEARD_FOR_NOT[self._grammar.language]:
             return True
         for others in contrasts(said, self._grammar, self._knows):
-            ear = self._ear([said, *others])
-            ear.SetMaxAlternatives(_BEST)
-            scores = {guess.text: guess.score for guess in _best(ear, sound)}
+            guesses = _best(_guessing(self._ear([said, *others])), sound)
+            scores = {guess.text: guess.score for guess in guesses}
             best = max((scores[text] for text in others if text in scores), default=-math.inf)
             if scores.get(said, -math.inf) < best + _CONTRAST_LEAD:
                 return True
@@ -280,6 +276,12 @@ class VoskDecoder:
         for word in self._grammar.beside.called:
             text = text.removeprefix(word).strip()
         return self._understanding.meaning(text)
+
+
+def _guessing(ear: Any) -> Any:
+    """The recogniser of Vosk's, made to tell its likeliest sentences."""
+    ear.SetMaxAlternatives(_BEST)
+    return ear
 
 
 def _best(ear: Any, sound: SoundArray) -> list[Guess]:
